@@ -71,7 +71,7 @@ class ListsConfig:
 class Positives(Choice):
     """Resampling of the positives, anew each epoch, and their weights in the loss.
 
-    A subclass implements `weights`, and `draw` unless it is `repeated`.
+    A subclass implements `weights`, and may have a `draw` of its own.
 
     Class attributes:
       more: the key that leaves more positives when it is raised.
@@ -104,8 +104,15 @@ class Positives(Choice):
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """Rows of an epoch: as `repeated`."""
-        return repeated(items, weights, generator)
+        """Rows floor(w) times each, and once more with probability w - floor(w).
+
+        Rows are independent, and ascend; for w below 1 a row is kept with probability
+        w. Args and result are as of `draw_epoch`.
+        """
+        whole = np.floor(weights)
+        extra = generator.random(len(items)) < (weights - whole)[items]
+        rows = np.arange(len(items), dtype=np.int32)
+        return np.repeat(rows, whole.astype(int)[items] + extra)
 
 
 @POSITIVES.add
@@ -252,8 +259,17 @@ class Power(Resampled):
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """As many rows as there are positives: as `with_replacement`."""
-        return with_replacement(items, weights, generator)
+        """As many draws as there are rows, each independent and in proportion to w.
+
+        Equivalent to drawing an item in proportion to c_i w_i and then one of its
+        positives uniformly. The uniform numbers come in ascending order (normalised
+        sums of exponential ones), so the look-up takes O(n).
+        """
+        ends = np.cumsum(weights[items])
+        sums = np.cumsum(generator.standard_exponential(len(items) + 1))
+        at = sums[:-1] * (ends[-1] / sums[-1])
+        rows = np.searchsorted(ends, at, side="right")
+        return np.minimum(rows, len(items) - 1).astype(np.int32)
 
 
 @POSITIVES.add
@@ -277,8 +293,20 @@ class Cap(Resampled):
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """Different rows of each item: as `without_replacement`."""
-        return without_replacement(items, weights, generator)
+        """Exactly round(c_i w_i) different rows of every item, drawn uniformly.
+
+        All rows of items with w = 1 are taken. The others are shuffled and grouped by
+        item, and the first rows of each group are taken.
+        """
+        full = weights[items] >= 1
+        rest = generator.permutation(np.flatnonzero(~full))
+        rest = rest[np.argsort(items[rest], kind="stable")]
+        number = np.bincount(items[rest], minlength=len(weights))
+        begin = np.cumsum(number) - number
+        quota = np.rint(number * weights).astype(int)
+        within = np.arange(len(rest)) - np.repeat(begin, number)
+        taken = rest[within < np.repeat(quota, number)]
+        return np.concatenate([np.flatnonzero(full), taken]).astype(np.int32)
 
 
 # --- weights and draws of all items ---------------------------------------------------
@@ -355,52 +383,3 @@ def draw_epoch(
     if not np.array_equal(np.bincount(items, minlength=len(counts)), counts):
         raise ValueError("counts must be the number of rows of each item, bincount")
     return strategy.draw(items, weights, generator)
-
-
-def repeated(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """Rows floor(w) times each, and once more with probability w - floor(w).
-
-    For w below 1 a row is kept with probability w. Rows are independent.
-    """
-    whole = np.floor(weights)
-    extra = generator.random(len(items)) < (weights - whole)[items]
-    return np.repeat(
-        np.arange(len(items), dtype=np.int32), whole.astype(int)[items] + extra
-    )
-
-
-def with_replacement(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """As many draws as there are rows, each independent and in proportion to w.
-
-    Equivalent to drawing an item in proportion to c_i w_i and then one of its positives
-    uniformly. The uniform numbers come in ascending order (normalised sums of
-    exponential ones), so the look-up takes O(n).
-    """
-    ends = np.cumsum(weights[items])
-    sums = np.cumsum(generator.standard_exponential(len(items) + 1))
-    at = sums[:-1] * (ends[-1] / sums[-1])
-    rows = np.searchsorted(ends, at, side="right")
-    return np.minimum(rows, len(items) - 1).astype(np.int32)
-
-
-def without_replacement(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """Exactly round(c_i w_i) different rows of every item, drawn uniformly.
-
-    All rows of items with w = 1 are taken. The others are shuffled and grouped by item,
-    and the first rows of each group are taken.
-    """
-    full = weights[items] >= 1
-    rest = generator.permutation(np.flatnonzero(~full))
-    rest = rest[np.argsort(items[rest], kind="stable")]
-    number = np.bincount(items[rest], minlength=len(weights))
-    begin = np.cumsum(number) - number
-    quota = np.rint(number * weights).astype(int)
-    within = np.arange(len(rest)) - np.repeat(begin, number)
-    taken = rest[within < np.repeat(quota, number)]
-    return np.concatenate([np.flatnonzero(full), taken]).astype(np.int32)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ragged import Ragged, keep
 from twotower_jax.evaluation.ranking import (
     Clicks,
     Exposure,
@@ -132,7 +132,9 @@ def ranking_metrics(
     metrics: Mapping[str, Metric] | None = None,
     weights: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Ranking metrics of every query, at every cutoff.
+    """Ranking metrics of every query at every cutoff, {"recall@20": [Q] float64, ...}.
+
+    A query without positives has NaN everywhere: it counts in no mean.
 
     Args:
       items: [Q, K] integers, best first; a negative item fills a short list and is
@@ -142,10 +144,6 @@ def ranking_metrics(
       metrics: metrics that are computed from `Hits`; None: all of scope "query".
       weights: [I] float64, weight of each item as a positive, which ips_recall uses;
         None: all are 1.
-
-    Returns:
-      {"recall@20": float64 [Q], ...}. A query without positives has NaN everywhere:
-      it has no value, and counts in no mean.
 
     Raises:
       ValueError: when the shapes or a cutoff do not fit, or a list contains a
@@ -227,7 +225,7 @@ def _check_cutoffs(ks: Sequence[int], width: int) -> None:
 
 
 def popularity_buckets(counts: np.ndarray) -> np.ndarray:
-    """Head, mid and tail of the catalogue, with a third of the clicks each.
+    """Thirds of the clicks, as a bucket of each item: int8 [I], 0 head, 1 mid, 2 tail.
 
     Items are sorted by count, largest first (equal counts: lower index first), and
     laid end to end on a line of all clicks that is cut into three equal parts. An
@@ -235,13 +233,7 @@ def popularity_buckets(counts: np.ndarray) -> np.ndarray:
     to the more popular side. An item without clicks is tail.
 
     Args:
-      counts: [I] training clicks of each item, integers, not negative.
-
-    Returns:
-      int8 [I]: 0 head, 1 mid, 2 tail.
-
-    Raises:
-      ValueError: when a count is negative or not a whole number.
+      counts: [I] training clicks of each item, whole numbers, at least 0.
 
     Examples:
       >>> popularity_buckets(np.array([1, 4, 0, 2, 2])).tolist()
@@ -267,25 +259,18 @@ def sliced_metrics(
     ks: Sequence[int],
     metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Sliced metrics of every query: only the positives of one bucket are to be found.
+    """Metrics where only the positives of one bucket are to be found.
 
     The lists stay as they are: an item of another bucket keeps its rank and counts
-    as a miss.
+    as a miss. Args and errors are those of `ranking_metrics`, and
 
     Args:
-      items: [Q, K] integers, best first, negative where a list is short.
-      positives: one row per query.
-      buckets: [I] int, see `popularity_buckets`.
-      ks: cutoffs, each in 1..K.
-      metrics: metrics that are computed from `Hits`, those that are not sliced are
-        left out; None: all of scope "query".
+      buckets: [I] int, see `popularity_buckets`; each positive needs one.
+      metrics: those that are not sliced are left out.
 
     Returns:
       {"recall@20/head": float64 [Q], ...}; NaN where the query has no positive in
       the bucket.
-
-    Raises:
-      ValueError: as `ranking_metrics`, or when a positive has no bucket.
 
     Examples:
       >>> positives = Ragged(np.array([0, 2]), np.array([0, 1]))
@@ -305,7 +290,7 @@ def sliced_metrics(
     bucket = np.asarray(buckets)[positives.items]
     values: dict[str, np.ndarray] = {}
     for code, part in enumerate(BUCKETS):
-        kept = _keep(positives, bucket == code)
+        kept = keep(positives, bucket == code)
         whole = ranking_metrics(items, kept, ks, sliced)
         values |= {f"{name}/{part}": value for name, value in whole.items()}
     return values
@@ -321,9 +306,3 @@ def mean(values: np.ndarray) -> float:
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean over queries of each metric, see `mean`."""
     return {name: mean(values) for name, values in per_query.items()}
-
-
-def _keep(ragged: Ragged, kept: np.ndarray) -> Ragged:
-    """Return the rows with only the items where kept bool [nnz] is true."""
-    before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
-    return Ragged(before[ragged.offsets], ragged.items[kept])

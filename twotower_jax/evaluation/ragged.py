@@ -6,15 +6,11 @@ import numpy as np
 
 
 class Ragged(NamedTuple):
-    """Items of each row, one row after the other.
+    """Items of each row, one row after the other."""
 
-    Attributes:
-      offsets: int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]].
-      items: int32 [nnz].
-    """
-
+    # int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]]
     offsets: np.ndarray
-    items: np.ndarray
+    items: np.ndarray  # int32 [nnz]
 
     @property
     def num_rows(self) -> int:
@@ -40,9 +36,6 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
       items: [n] integers, not negative; a repeated pair counts once.
       num_rows: number of rows; a row without pairs is empty.
 
-    Returns:
-      Ragged with `num_rows` rows.
-
     Raises:
       ValueError: when the lengths differ, a row is out of range or an item negative.
 
@@ -65,6 +58,12 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
     offsets = np.zeros(num_rows + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=num_rows), out=offsets[1:])
     return Ragged(offsets, item.astype(np.int32))
+
+
+def keep(ragged: Ragged, kept: np.ndarray) -> Ragged:
+    """The rows with only the items where kept bool [nnz] is true."""
+    before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    return Ragged(before[ragged.offsets], ragged.items[kept])
 
 
 def take_rows(ragged: Ragged, rows: np.ndarray) -> Ragged:

@@ -14,18 +14,15 @@ from twotower_jax.evaluation.ragged import Ragged
 
 
 class Hits(NamedTuple):
-    """The places of the positives in the first k items of every list.
+    """The places of the positives in the first k items of every list."""
 
-    Attributes:
-      hit: [Q, k] bool, whether the item at a rank is a positive; best rank first.
-      num_positives: [Q] int64, positives of each query, at least 1. Queries without a
-        positive hold 1 here; their values become NaN afterwards.
-      weight: [Q, k] float64, weight of the positive at a rank as a target, anything at
-        a miss; or one number for all.
-    """
-
+    # [Q, k] bool, whether the item at a rank is a positive; best rank first
     hit: np.ndarray
+    # [Q] int64, positives of each query, at least 1. Queries without a positive hold 1
+    # here; their values become NaN afterwards
     num_positives: np.ndarray
+    # [Q, k] float64, weight of the positive at a rank as a target, anything at a miss;
+    # or one number for all
     weight: np.ndarray | float = 1.0
 
     @property
@@ -42,16 +39,13 @@ class Hits(NamedTuple):
 def match_positives(
     items: np.ndarray, positives: Ragged
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the positives in lists, and the number of distinct positives.
+    """Hits [Q, K] bool of the positives in lists, and their distinct numbers [Q] int64.
 
     One binary search among the sorted keys row * span + item serves all queries.
 
     Args:
       items: [Q, K] integers, best first; a negative item is a miss.
       positives: one row per query; a repeated item counts once.
-
-    Returns:
-      hits [Q, K] bool and numbers [Q] int64.
 
     Raises:
       ValueError: when a list contains a positive twice.
@@ -79,15 +73,9 @@ def match_positives(
 
 
 def recall(hits: Hits) -> np.ndarray:
-    """Share of the positives that are listed: sum_r hit(r) / P.
+    """Share of the positives that are listed: sum_r hit(r) / P, [Q] float64 in [0, 1].
 
     A perfect list has k / P < 1 where P > k; see `capped_recall`.
-
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
 
     Examples:
       >>> recall(Hits(np.array([[True, False]]), np.array([4])))
@@ -97,12 +85,10 @@ def recall(hits: Hits) -> np.ndarray:
 
 
 def ips_recall(hits: Hits) -> np.ndarray:
-    """Recall with weights of the positives: sum_r hit(r) w(r) / P, [Q] float64.
+    """Recall with the weights of `inverse_propensities`: sum_r hit(r) w(r) / P.
 
-    The weights are clipped inverse propensities with the mean 1 over the split, see
-    `propensity.inverse_propensities`; the mean over queries estimates the recall of a
-    log in which every item had been shown equally often. One query's value can exceed
-    1.
+    The mean over queries estimates the recall of a log in which every item had been
+    shown equally often. One query's value can exceed 1.
     """
     return (hits.hit * hits.weight).sum(axis=1) / hits.num_positives
 
@@ -118,15 +104,9 @@ def capped_recall(hits: Hits) -> np.ndarray:
 
 
 def ndcg(hits: Hits) -> np.ndarray:
-    """Discounted gain over that of a perfect list.
+    """Discounted gain over that of a perfect list, [Q] float64 in [0, 1].
 
       sum_{r<=k} hit(r) / log2(r + 1)  /  sum_{r<=m} 1 / log2(r + 1)
-
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
 
     Examples:
       >>> ndcg(Hits(np.array([[False, False, True]]), np.array([1])))
@@ -169,12 +149,6 @@ def average_precision(hits: Hits) -> np.ndarray:
     hits(r) = hit(1) + ... + hit(r). The division by m gives a perfect list the value 1;
     trec_eval's map_cut divides by P.
 
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
-
     Examples:
       >>> average_precision(Hits(np.array([[False, True, True]]), np.array([3])))
       array([0.38888889])
@@ -194,12 +168,22 @@ def inverse_propensities(
 
       v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
 
+    Only an item that was shown can be clicked, so held-out clicks overstate the items
+    that are shown often. The propensity, that a click was observed given that the user
+    would click, is taken to be a power of the item's clicks n_i in training.
+
     The mean over the split is that of recall: over the positives of each query, then
-    over the queries. It makes ``ips_recall`` a self-normalised estimate: a list that
-    contains all positives has 1 on average over the queries, and equal weights give
-    recall. Weights that are normalised within each query (Yang et al.) would all be 1
-    where each query has one positive, as in leave-last-out. The price: a query whose
-    relevant items are rarely shown counts more than others.
+    over the queries. So a list that contains all positives has an ``ips_recall`` of 1
+    on average, and equal weights give recall. Weights that are normalised within each
+    query (Yang et al.) would all be 1 where each query has one positive. The price: a
+    query whose relevant items are rarely shown counts more than others.
+
+    References:
+      Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
+      Implicit Feedback, RecSys 2018 (the power (gamma + 1) / 2, gamma from 1.5 to 3);
+      Saito et al., Unbiased Recommender Learning from Missing-Not-At-Random Implicit
+      Feedback, WSDM 2020 (the power 1/2, clipped); Swaminathan & Joachims, The
+      Self-Normalized Estimator for Counterfactual Learning, NeurIPS 2015.
     """
     weights = np.maximum(np.asarray(counts, np.float64), 1.0) ** -power
     weights = np.minimum(weights, clip * _mean_weight(weights, positives))

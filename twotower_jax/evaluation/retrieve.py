@@ -68,7 +68,9 @@ def top_k(
     num_items, num_queries = len(item), len(query)
     if num_queries == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
-    table = _columns(item, k)
+    table = item
+    if _grouped(num_items, k):  # whole groups
+        table = jnp.pad(item, ((0, -num_items % GROUP), (0, 0)))
     most = min(block, num_queries, MAX_SCORES // table.shape[0])
     block = max(MIN_BLOCK, most)
     workers = _workers()
@@ -105,15 +107,15 @@ def _search(
 ) -> tuple[jax.Array, jax.Array]:
     """Search blocks of queries one after the other."""
 
-    def one(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        query, row, column = args
+    def of_block(block: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        query, row, column = block
         # HIGHEST: accelerators otherwise round float32 products to fewer bits.
         scores = jax.lax.dot_general(
             query, table, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
         )
         return _best(scores, row, column, k=k, num_items=num_items)
 
-    return jax.lax.map(one, (queries, rows, columns))
+    return jax.lax.map(of_block, (queries, rows, columns))
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_items"))
@@ -123,17 +125,11 @@ def _best(
     """Return scores and items [block, k] of scores [block, columns] less the pairs."""
     if row.shape[0]:
         scores = scores.at[row, column].set(-jnp.inf, mode="drop")
-    pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
-    best, item = pick(scores, k, num_items)
+    if _grouped(num_items, k):
+        best, item = _pick_grouped(scores, k, num_items)
+    else:
+        best, item = jax.lax.top_k(_one_zero(scores), k)
     return best, jnp.where(best == -jnp.inf, -1, item).astype(jnp.int32)
-
-
-def _pick_plain(
-    scores: jax.Array, k: int, num_items: int
-) -> tuple[jax.Array, jax.Array]:
-    """Return the top k of scores [block, num_items]; ties go to the lower column."""
-    del num_items
-    return jax.lax.top_k(_one_zero(scores), k)
 
 
 def _pick_grouped(
@@ -174,17 +170,6 @@ def _grouped(num_items: int, k: int) -> bool:
     return num_items > 2 * GROUP * k
 
 
-def _columns(candidates: jax.Array, k: int) -> jax.Array:
-    """Return the candidates [I, D], padded with zeros to whole groups."""
-    padding = _padding(len(candidates), k)
-    return jnp.pad(candidates, ((0, padding), (0, 0))) if padding else candidates
-
-
-def _padding(num_items: int, k: int) -> int:
-    """Return the columns that fill the last group, 0 where there are no groups."""
-    return -num_items % GROUP if _grouped(num_items, k) else 0
-
-
 def _workers() -> int:
     """Return the number of host threads: `lax.top_k` uses a single core on a CPU."""
     return min(2, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
@@ -204,25 +189,10 @@ def _check(
     num_items = len(candidates)
     check_k(k, num_items)
     check_seen(seen, len(queries), num_items)
-    if queries.size and candidates.size:
-        _check_range(queries, candidates)
-
-
-def check_k(k: int, num_items: int) -> None:
-    """Raise InputError unless k is in 1..num_items."""
-    if not 1 <= k <= num_items:
-        raise InputError(
-            f"evaluation.k={k} must be between 1 and the number of items in the "
-            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
-        )
-
-
-def _check_range(queries: np.ndarray, candidates: jax.Array) -> None:
-    """Raise ValueError unless every score is certain to be finite.
-
-    A score is at most D times the largest entries, so one look at the embeddings
-    saves a look at every score.
-    """
+    if not queries.size or not candidates.size:
+        return
+    # A score is at most D times the largest entries, so one look at the embeddings
+    # saves a look at every score.
     largest = {}
     for name, values in (("queries", queries), ("candidates", candidates)):
         largest[name] = float(jnp.max(jnp.abs(values)))
@@ -233,6 +203,15 @@ def _check_range(queries: np.ndarray, candidates: jax.Array) -> None:
         raise ValueError(
             f"scores may overflow float32: entries of queries reach "
             f"{largest['queries']:.3g}, of candidates {largest['candidates']:.3g}"
+        )
+
+
+def check_k(k: int, num_items: int) -> None:
+    """Raise InputError unless k is in 1..num_items."""
+    if not 1 <= k <= num_items:
+        raise InputError(
+            f"evaluation.k={k} must be between 1 and the number of items in the "
+            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
         )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ragged import Ragged, take_rows
 from twotower_jax.evaluation.retrieve import top_k, top_k_of_scores
 from twotower_jax.evaluation.spread import SpreadItems, top_k_spread
 
@@ -150,9 +150,8 @@ def without_order(
         some = rows[first : first + TIED_BLOCK]
         scores = queries[some] @ candidates.T
         if seen is not None:
-            for line, row in enumerate(some):
-                left_out = seen.items[seen.offsets[row] : seen.offsets[row + 1]]
-                scores[line, left_out] = -np.inf
+            left_out = take_rows(seen, some)
+            scores[left_out.rows, left_out.items] = -np.inf
         best = scores.max(axis=1, keepdims=True)
         equal = scores >= best - NEAR * np.maximum(np.abs(best), 1)
         place = np.where(equal, order, len(order))

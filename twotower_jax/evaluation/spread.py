@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.data.processes import alone, gathered, on_host, put
-from twotower_jax.evaluation.ragged import Ragged, take_rows
+from twotower_jax.evaluation.ragged import Ragged, keep, take_rows
 from twotower_jax.evaluation.retrieve import check_k, top_k
 
 Lists = tuple[np.ndarray, np.ndarray]  # scores [Q, k] and items [Q, k]
@@ -106,18 +106,14 @@ def _of_block(query: np.ndarray, block: Block, seen: Ragged | None, k: int) -> L
     items, size = np.full((len(query), k), -1, np.int32), len(block.vectors)
     if size:
         with jax.default_device(next(iter(block.vectors.devices()))):
-            own = None if seen is None else _within(seen, block.first, size)
-            best = top_k(query, block.vectors, min(k, size), seen=own)
+            if seen is not None:  # by their places in the block
+                inside = (seen.items >= block.first) & (seen.items < block.first + size)
+                seen = keep(seen, inside)
+                seen = seen._replace(items=seen.items - np.int32(block.first))
+            best = top_k(query, block.vectors, min(k, size), seen=seen)
         scores[:, :size] = best[0]
         items[:, :size] = np.where(best[1] < 0, -1, best[1] + block.first)
     return scores, items
-
-
-def _within(seen: Ragged, first: int, number: int) -> Ragged:
-    """Return the items of each row that a block has, by their places in it."""
-    here = (seen.items >= first) & (seen.items < first + number)
-    before = np.concatenate([[0], np.cumsum(here)])
-    return Ragged(before[seen.offsets], seen.items[here] - np.int32(first))
 
 
 def _of_all_processes(

@@ -24,41 +24,6 @@ else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
 
 
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class Ccl(CosineLoss):
-    """Cosine contrastive loss (SimpleX): negatives are pushed down above the margin."""
-
-    name: str = "ccl"
-    pointwise: ClassVar[bool] = True
-    margin: float = key(
-        0.8,
-        above=0,
-        doc="cosine above which a negative is pushed",
-        example="loss=ccl loss.margin=0.5",
-    )
-    negative_weight: float = key(
-        150.0,
-        above=0,
-        neutral=1.0,
-        doc="factor of the mean over negatives",
-        example="loss=ccl loss.negative_weight=100",
-    )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return ccl(
-            positive,
-            negatives,
-            weight,
-            margin=self.margin,
-            negative_weight=self.negative_weight,
-            temperature=self.temperature,
-        )
-
-
 def ccl(
     positive: jax.Array,
     negatives: jax.Array,
@@ -71,18 +36,13 @@ def ccl(
     """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, weight of each negative in the mean; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       margin: Cosine m above which a negative is pushed down.
       negative_weight: Factor c of the mean.
       temperature: Temperature of the logits.
 
     Returns:
       [batch] float32 loss, unreduced. A row without negatives has the first term alone.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> loss = ccl(jnp.array([0.8]), jnp.array([[0.9, 0.1]]), margin=0.5)
@@ -101,45 +61,24 @@ def ccl(
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Dcl(CosineLoss):
-    """Debiased contrastive loss: a share of the negatives is taken to be positives."""
+class Ccl(CosineLoss):
+    """Cosine contrastive loss (SimpleX): negatives are pushed down above the margin."""
 
-    name: str = "dcl"
-    beta = 0.0  # a key of hcl alone
-    temperature: float = temperature_key(0.14)
-    tau_plus: float = key(
-        0.01,
-        low=0,
-        high=0.99,
-        doc="share of the negatives that is taken to be positives",
-        example="loss=dcl loss.tau_plus=0.05",
+    formula = staticmethod(ccl)
+    name: str = "ccl"
+    pointwise: ClassVar[bool] = True
+    margin: float = key(
+        0.8,
+        above=0,
+        doc="cosine above which a negative is pushed",
+        example="loss=ccl loss.margin=0.5",
     )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return debiased(
-            positive,
-            negatives,
-            weight,
-            tau_plus=self.tau_plus,
-            beta=self.beta,
-            temperature=self.temperature,
-        )
-
-
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class Hcl(Dcl):
-    """Contrastive loss with hard negatives, weighed by their score and debiased."""
-
-    name: str = "hcl"
-    beta: float = key(
-        0.5,
-        low=0,
-        doc="concentration on hard negatives; 0: dcl",
-        example="loss=hcl loss.beta=1",
+    negative_weight: float = key(
+        150.0,
+        above=0,
+        neutral=1.0,
+        doc="factor of the mean over negatives",
+        example="loss=ccl loss.negative_weight=100",
     )
 
 
@@ -163,18 +102,13 @@ def debiased(
     through the weights, as in the published code.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, weight of each negative; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       tau_plus: Share t of false negatives, in [0, 1).
       beta: Concentration b on hard negatives, at least 0.
       temperature: Temperature T of the logits.
 
     Returns:
       [batch] float32 loss, unreduced. A row without negatives has loss 0.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 4))
@@ -206,44 +140,39 @@ def debiased(
     return jnp.where(filled, top + jnp.log(own + rest) - positive, 0)
 
 
-ACTIVATIONS = ("tanh", "atan", "relu")
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Dcl(CosineLoss):
+    """Debiased contrastive loss: a share of the negatives is taken to be positives."""
+
+    formula = staticmethod(debiased)
+    name: str = "dcl"
+    beta = 0.0  # a key of hcl alone
+    temperature: float = temperature_key(0.14)
+    tau_plus: float = key(
+        0.01,
+        low=0,
+        high=0.99,
+        doc="share of the negatives that is taken to be positives",
+        example="loss=dcl loss.tau_plus=0.05",
+    )
 
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Psl(CosineLoss):
-    """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
+class Hcl(Dcl):
+    """Contrastive loss with hard negatives, weighed by their score and debiased."""
 
-    name: str = "psl"
-    temperature: float = temperature_key(0.05)
-    activation: str = key(
-        "tanh",
-        choices=ACTIVATIONS,
-        doc="surrogate sigma of a lead of a negative",
-        example="loss=psl loss.activation=relu",
-    )
-    decoupled: bool = key(
-        True,
-        doc="leave the positive out of the sum over the negatives",
-        example="loss=psl loss.decoupled=false",
+    name: str = "hcl"
+    beta: float = key(
+        0.5,
+        low=0,
+        doc="concentration on hard negatives; 0: dcl",
+        example="loss=hcl loss.beta=1",
     )
 
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return psl(
-            positive,
-            negatives,
-            weight,
-            temperature=self.temperature,
-            activation=self.activation,
-            decoupled=self.decoupled,
-        )
 
-    def softmax_form(self) -> SoftmaxForm:
-        """Form of the pass written by hand."""
-        return SoftmaxForm(self.decoupled, surrogate=self.activation)
+ACTIVATIONS = ("tanh", "atan", "relu")
 
 
 def psl(
@@ -261,9 +190,7 @@ def psl(
     at twice the temperature. Halves of differences of cosines lie in [-1, 1].
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, weight of each negative; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       temperature: Temperature T of the logits.
       activation: Name in `ACTIVATIONS`.
       decoupled: Whether the positive is left out of the sum, where it would add
@@ -273,7 +200,6 @@ def psl(
       [batch] float32 loss, unreduced. A row whose sum is empty or 0 has loss 0.
 
     Raises:
-      ValueError: The shapes do not match.
       InputError: The activation is unknown.
 
     Examples:
@@ -292,6 +218,31 @@ def psl(
     if not decoupled:
         logits = jnp.concatenate([jnp.zeros_like(positive)[:, None], logits], axis=1)
     return log_sum(logits)[0]
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Psl(CosineLoss):
+    """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
+
+    formula = staticmethod(psl)
+    name: str = "psl"
+    temperature: float = temperature_key(0.05)
+    activation: str = key(
+        "tanh",
+        choices=ACTIVATIONS,
+        doc="surrogate sigma of a lead of a negative",
+        example="loss=psl loss.activation=relu",
+    )
+    decoupled: bool = key(
+        True,
+        doc="leave the positive out of the sum over the negatives",
+        example="loss=psl loss.decoupled=false",
+    )
+
+    def softmax_form(self) -> SoftmaxForm:
+        """Form of the pass written by hand."""
+        return SoftmaxForm(self.decoupled, surrogate=self.activation)
 
 
 def psl_logits(

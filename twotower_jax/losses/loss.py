@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -150,10 +151,12 @@ LOSSES: Choices[Loss] = Choices("loss.name")
 class Loss(Choice):
     """A loss of one positive and any number of negatives per row.
 
-    A subclass is a choice of ``loss=``: it declares its keys as fields, implements
-    `of_rows`, and is registered by ``@LOSSES.add``.
+    A subclass is a choice of ``loss=``: it declares its keys as fields, has a `formula`
+    or implements `of_rows`, and is registered by ``@LOSSES.add``.
 
     Class attributes:
+      formula: function of positive, negatives and weight, as of `of_rows`; its keyword
+        arguments are keys.
       whole_catalogue: whether the negatives are every item instead of the draws.
       pointwise: whether a constant that is added to all scores changes the loss.
       importance: whether log q weighs the negatives by one over their expected counts;
@@ -165,6 +168,7 @@ class Loss(Choice):
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
+    formula: ClassVar[Callable[..., jax.Array]]
     whole_catalogue: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     importance: ClassVar[bool] = False
@@ -199,7 +203,9 @@ class Loss(Choice):
         Returns:
           [batch] float32, unreduced.
         """
-        raise NotImplementedError
+        names = list(inspect.signature(self.formula).parameters)[3:]
+        keys = {name: getattr(self, name) for name in names}
+        return self.formula(positive, negatives, weight, **keys)
 
     def softmax_form(self) -> SoftmaxForm | None:
         """Form of the pass written by hand; None where `of_rows` is differentiated."""

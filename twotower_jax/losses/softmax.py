@@ -26,60 +26,6 @@ else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
 
 
-@dataclass(unsafe_hash=True)
-class Softmax(Tempered):
-    """Base of the softmaxes."""
-
-    decoupled: bool = key(
-        False,
-        doc="leave the positive out of the sum over the negatives",
-        example="loss.decoupled=true",
-    )
-    negative_weight: float = key(
-        1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
-    )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return sampled_softmax(
-            positive,
-            negatives,
-            weight,
-            decoupled=self.decoupled,
-            negative_weight=self.negative_weight,
-        )
-
-    def softmax_form(self) -> SoftmaxForm:
-        """Form of the pass written by hand."""
-        return SoftmaxForm(self.decoupled, self.weighs_rows)
-
-    def check_towers(self, towers: Any) -> None:
-        """Refuse a factor of the sum without cosines."""
-        if self.negative_weight != 1:
-            check_cosines(f"loss.negative_weight={self.negative_weight}", towers)
-
-
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class SampledSoftmax(Softmax, SampledLoss):
-    """Softmax over the positive and its negatives, with logQ correction."""
-
-    name: str = "sampled_softmax"
-    logq: LogqConfig = field(default_factory=LogqConfig)
-    two_way: TwoWay = field(default_factory=TwoWay)
-
-
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class FullSoftmax(Softmax):
-    """Softmax over the whole catalogue: the reference where it fits in memory."""
-
-    name: str = "full_softmax"
-    whole_catalogue: ClassVar[bool] = True
-
-
 def sampled_softmax(
     positive: jax.Array,
     negatives: jax.Array,
@@ -134,6 +80,49 @@ def sampled_softmax(
         total, filled = jax.nn.logsumexp(logits, axis=1), True
     total = negative_weight * total
     return jnp.where(filled, total - positive, 0) if decoupled else total - positive
+
+
+@dataclass(unsafe_hash=True)
+class Softmax(Tempered):
+    """Base of the softmaxes."""
+
+    formula = staticmethod(sampled_softmax)
+    decoupled: bool = key(
+        False,
+        doc="leave the positive out of the sum over the negatives",
+        example="loss.decoupled=true",
+    )
+    negative_weight: float = key(
+        1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
+    )
+
+    def softmax_form(self) -> SoftmaxForm:
+        """Form of the pass written by hand."""
+        return SoftmaxForm(self.decoupled, self.weighs_rows)
+
+    def check_towers(self, towers: Any) -> None:
+        """Refuse a factor of the sum without cosines."""
+        if self.negative_weight != 1:
+            check_cosines(f"loss.negative_weight={self.negative_weight}", towers)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class SampledSoftmax(Softmax, SampledLoss):
+    """Softmax over the positive and its negatives, with logQ correction."""
+
+    name: str = "sampled_softmax"
+    logq: LogqConfig = field(default_factory=LogqConfig)
+    two_way: TwoWay = field(default_factory=TwoWay)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class FullSoftmax(Softmax):
+    """Softmax over the whole catalogue: the reference where it fits in memory."""
+
+    name: str = "full_softmax"
+    whole_catalogue: ClassVar[bool] = True
 
 
 @dataclass(unsafe_hash=True)

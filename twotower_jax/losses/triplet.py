@@ -22,20 +22,6 @@ else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
 
 
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class Logistic(Tempered, SampledLoss):
-    """Triplet logistic (BPR): log(1 + exp(-(cos+ - cos-) / temperature))."""
-
-    name: str = "logistic"
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return logistic(positive, negatives, weight)
-
-
 def logistic(
     positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
 ) -> jax.Array:
@@ -45,15 +31,10 @@ def logistic(
     which is part of the logits.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
 
     Returns:
       [batch] float32 loss, unreduced. A row without negatives has loss 0.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
@@ -70,29 +51,11 @@ def logistic(
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Hinge(SampledLoss):
-    """The cosine of the positive exceeds that of each negative by the margin."""
+class Logistic(Tempered, SampledLoss):
+    """Triplet logistic (BPR): log(1 + exp(-(cos+ - cos-) / temperature))."""
 
-    name: str = "hinge"
-    temperature: float = temperature_key(0.14)
-    margin: float = key(
-        0.2,
-        above=0,
-        doc="lead of the positive, in units of the score without temperature",
-        example="loss=hinge loss.margin=0.5",
-    )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return hinge(
-            positive,
-            negatives,
-            weight,
-            margin=self.margin,
-            temperature=self.temperature,
-        )
+    formula = staticmethod(logistic)
+    name: str = "logistic"
 
 
 def hinge(
@@ -109,17 +72,12 @@ def hinge(
     not depend on the temperature.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       margin: Distance by which the positive has to lead, in units of s.
       temperature: Temperature of the logits.
 
     Returns:
       [batch] float32 loss, unreduced. A row without negatives has loss 0.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)
@@ -133,3 +91,19 @@ def hinge(
     weight = weights_of(positive, negatives, weight)
     ahead = temperature * (positive[:, None] - negatives)
     return weighted_mean(jnp.maximum(margin - ahead, 0), weight)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Hinge(SampledLoss):
+    """The cosine of the positive exceeds that of each negative by the margin."""
+
+    formula = staticmethod(hinge)
+    name: str = "hinge"
+    temperature: float = temperature_key(0.14)
+    margin: float = key(
+        0.2,
+        above=0,
+        doc="lead of the positive, in units of the score without temperature",
+        example="loss=hinge loss.margin=0.5",
+    )

@@ -34,19 +34,12 @@ INIT_ROWS = 2**16
 
 
 class FeatureSpec(NamedTuple):
-    """A feature of one tower, static.
+    """A feature of one tower, static."""
 
-    Attributes:
-      name: as in the configuration.
-      kind: "id", "categorical", "multi", "history", "numeric" or "vector".
-      size: rows of its table; 0 for numeric and vector.
-      width: numbers of a vector; 0 for other kinds.
-    """
-
-    name: str
-    kind: str
-    size: int
-    width: int = 0
+    name: str  # as in the configuration
+    kind: str  # "id", "categorical", "multi", "history", "numeric" or "vector"
+    size: int  # rows of its table; 0 for numeric and vector
+    width: int = 0  # numbers of a vector; 0 for other kinds
 
     @property
     def numbers(self) -> int:
@@ -243,8 +236,3 @@ def _weighted_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.A
     # The sum stays in the cache, and no [E, width, dim] is stored.
     start = jnp.zeros((number, table.shape[1]), table.dtype)
     return jax.lax.fori_loop(0, width, add, start, unroll=min(width, UNROLL))
-
-
-def first_bags(bag: Bag, number: int) -> Bag:
-    """The first bags."""
-    return Bag(bag.ids[:number], bag.weight[:number], bag.total[:number])

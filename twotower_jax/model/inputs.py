@@ -12,7 +12,6 @@ from twotower_jax.model.embeddings import (
     TableRows,
     ascending_rows,
     find_rows,
-    first_bags,
     join_numbers,
     mean_bag,
 )
@@ -60,14 +59,8 @@ def candidate_inputs(
     distinct: bool = False,
 ) -> Inputs:
     """Inputs of the candidate tower."""
-    return feature_inputs(
-        "candidate",
-        model.candidate,
-        entities.candidate,
-        items,
-        shown,
-        distinct=distinct,
-    )
+    spec, features = model.candidate, entities.candidate
+    return feature_inputs("candidate", spec, features, items, shown, distinct=distinct)
 
 
 def last_items(
@@ -123,7 +116,7 @@ def first_entities(inputs: Inputs, number: int) -> Inputs:
         )
         for name, r in inputs.rows.items()
     }
-    bags = {name: first_bags(bag, number) for name, bag in inputs.bags.items()}
+    bags = jax.tree.map(lambda x: x[:number], inputs.bags)
     numbers = None if inputs.numbers is None else inputs.numbers[:number]
     return Inputs(rows, bags, numbers, inputs.history)
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +16,14 @@ from twotower_jax.model.towers import Tower, Towers, TwoTower
 
 
 class TowerSpec(NamedTuple):
-    """The static shape of a tower.
+    """The static shape of a tower."""
 
-    Attributes:
-      features: features that the tower reads.
-      dim: size of the vectors of features and of the embedding.
-      hidden: widths of hidden layers.
-      normalize: whether the embedding has length 1.
-      choice: its kind and the keys that this kind adds.
-      history: shape of the feature "history"; None where the tower does not read it.
-    """
-
-    features: tuple[FeatureSpec, ...]
-    dim: int
-    hidden: tuple[int, ...]
-    normalize: bool
-    choice: Towers = TwoTower()
+    features: tuple[FeatureSpec, ...]  # features that the tower reads
+    dim: int  # size of the vectors of features and of the embedding
+    hidden: tuple[int, ...]  # widths of hidden layers
+    normalize: bool  # whether the embedding has length 1
+    choice: Towers = TwoTower()  # its kind and the keys that this kind adds
+    # shape of the feature "history"; None where the tower does not read it
     history: HistorySpec | None = None
 
     @property
@@ -88,44 +80,19 @@ def l2_normalize(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
-class Catalogue(Protocol):
-    """Users, items and their features: a log, or the sizes of one."""
-
-    @property
-    def num_users(self) -> int:
-        """Number of users."""
-        ...
-
-    @property
-    def num_items(self) -> int:
-        """Number of items."""
-        ...
-
-    @property
-    def user_features(self) -> Mapping[str, Feature]:
-        """Features of users by name."""
-        ...
-
-    @property
-    def item_features(self) -> Mapping[str, Feature]:
-        """Features of items by name."""
-        ...
-
-
 class Model(NamedTuple):
-    """The static part of a model.
+    """The static part of a model."""
 
-    Attributes:
-      query: the query tower.
-      candidate: the candidate tower.
+    query: TowerSpec  # the query tower
+    candidate: TowerSpec  # the candidate tower
+
+
+def make_model(config: Towers, log: Any) -> Model:
+    """Static part of a model: the configured features with the sizes of the data.
+
+    The log is a `FunnelLog`, or has its num_users, num_items, user_features and
+    item_features.
     """
-
-    query: TowerSpec
-    candidate: TowerSpec
-
-
-def make_model(config: Towers, log: Catalogue) -> Model:
-    """Static part of a model: the configured features with the sizes of the data."""
     sides = {
         "query": (config.query, log.user_features, log.num_users),
         "candidate": (config.candidate, log.item_features, log.num_items),
@@ -145,7 +112,7 @@ def make_model(config: Towers, log: Catalogue) -> Model:
     return Model(specs["query"], specs["candidate"])
 
 
-def _history(config: Towers, log: Catalogue) -> HistorySpec:
+def _history(config: Towers, log: Any) -> HistorySpec:
     """Return the static shape of histories."""
     names, shared = config.history_features, config.history_table == "shared"
     items = log.item_features
@@ -170,12 +137,8 @@ def _history(config: Towers, log: Catalogue) -> HistorySpec:
             )
     sequence = None
     if config.history_pooling == "transformer":
-        sequence = SequenceSpec(
-            config.dim,
-            config.history_length,
-            config.sequence.layers,
-            config.sequence.heads,
-        )
+        layers, heads = config.sequence.layers, config.sequence.heads
+        sequence = SequenceSpec(config.dim, config.history_length, layers, heads)
     return HistorySpec(
         items=log.num_items,
         length=config.history_length,
@@ -202,6 +165,6 @@ def _feature(
             f"choose from {', '.join(choices)}, or declare a column of a table: "
             f"data.{side}_features.{name}=categorical"
         )
-    one = features[name]
-    width = one.values.shape[1] if one.kind == "vector" else 0
-    return FeatureSpec(name, one.kind, one.size, width)
+    feature = features[name]
+    width = feature.values.shape[1] if feature.kind == "vector" else 0
+    return FeatureSpec(name, feature.kind, feature.size, width)

@@ -147,21 +147,13 @@ def _mean(bank: Bank, values: jax.Array, empty: float) -> jax.Array:
 
 @dataclass(frozen=True)
 class CrossBatch(Source):
-    """The candidates of earlier batches: M draws from q+.
+    """The candidates of earlier batches: M draws from q+."""
 
-    Attributes:
-      law: the law q+ of the positives of a batch.
-      size: number M of entries, at least a batch.
-      dim: numbers of an embedding.
-      num_items: size of the catalogue.
-      warmup: [] steps before the bank is used.
-    """
-
-    law: PositiveLaw
-    size: int
-    dim: int
-    num_items: int
-    warmup: jax.Array | int = 0
+    law: PositiveLaw  # the law q+ of the positives of a batch
+    size: int  # number M of entries, at least a batch
+    dim: int  # numbers of an embedding
+    num_items: int  # size of the catalogue
+    warmup: jax.Array | int = 0  # [] steps before the bank is used
 
     def init(self) -> dict:
         """The empty bank, as the memory "bank"."""

@@ -30,18 +30,12 @@ from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, So
 
 
 class Proposal(NamedTuple):
-    """A distribution over the catalogue.
+    """A distribution over the catalogue."""
 
-    Attributes:
-      log_q: [num_items] float32 log probability of a draw.
-      threshold: [num_items] float32, chance that a cell of the alias table keeps
-        its own item.
-      alias: [num_items] int32, the item drawn otherwise.
-    """
-
-    log_q: jax.Array
+    log_q: jax.Array  # [num_items] float32 log probability of a draw
+    # [num_items] float32, chance that a cell of the alias table keeps its own item
     threshold: jax.Array
-    alias: jax.Array
+    alias: jax.Array  # [num_items] int32, the item drawn otherwise
 
 
 def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
@@ -240,15 +234,10 @@ def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
 
 
 class EasyLaw(NamedTuple):
-    """The distribution of easy draws, the same for all rows.
+    """The distribution of easy draws, the same for all rows."""
 
-    Attributes:
-      proposal: distribution over the catalogue, whose arrays may be padded.
-      num_items: size of the catalogue.
-    """
-
-    proposal: Proposal
-    num_items: int
+    proposal: Proposal  # distribution over the catalogue, whose arrays may be padded
+    num_items: int  # size of the catalogue
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
         """Independent draws of a shape; its first axis is that of the rows."""
@@ -270,18 +259,12 @@ class EasyLaw(NamedTuple):
 
 
 class KnownLaw(NamedTuple):
-    """Easy draws that each row restricts to the items known at its moment.
+    """Easy draws that each row restricts to the items known at its moment."""
 
-    Attributes:
-      proposal, num_items: of `EasyLaw`.
-      tree: sums of the proposal in the order of first events.
-      number: [n] int32 number of items known at each training positive.
-    """
-
-    proposal: Proposal
+    proposal: Proposal  # of `EasyLaw`
     num_items: int
-    tree: MassTree
-    number: Any
+    tree: MassTree  # sums of the proposal in the order of first events
+    number: Any  # [n] int32 number of items known at each training positive
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
         """Independent draws of a shape; its first axis is that of the rows."""
@@ -311,11 +294,6 @@ class KnownLaw(NamedTuple):
 class Easy(Source):
     """Easy draws that all rows share: m columns.
 
-    Attributes:
-      law: distribution of a draw.
-      num: number m of draws.
-      on: [] chance that a draw counts, () for 1.
-
     Examples:
       >>> from twotower_jax.negatives import uniform_negatives
       >>> source, batch = uniform_negatives(256, 1000), Batch(*2 * [jnp.arange(4)])
@@ -327,9 +305,9 @@ class Easy(Source):
       0.256
     """
 
-    law: EasyLaw | KnownLaw
-    num: int
-    on: tuple[jax.Array, ...] = ()
+    law: EasyLaw | KnownLaw  # distribution of a draw
+    num: int  # number m of draws
+    on: tuple[jax.Array, ...] = ()  # [] chance that a draw counts, () for 1
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
         """Draws [m]; num_items for one that does not count."""

@@ -1,7 +1,6 @@
 """How often to expect an item: frequencies of the log, or estimated from the stream.
 
-Streaming item frequencies: the probability of an item in a batch, from the stream.
-
+The stream of batches has the probability of an item in a batch (`Streamed`).
 Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
 Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several). A bucket keeps
 the step of its last hit, A, and a moving mean of the gaps between hits, B; an item
@@ -67,17 +66,11 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
 
 
 def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Log of the effective distribution: log q+_i = log(c_i w_i / sum_j c_j w_j).
-
-    q+ is the distribution of the items of a batch, which the correction of in-batch
-    negatives subtracts.
+    """`log_frequency` of resampled positives: log q+_i = log(c_i w_i / sum_j c_j w_j).
 
     Args:
       counts: [num_items] training positives c_i of each item.
       weights: [num_items] float64 w_i.
-
-    Returns:
-      [num_items] float32; -inf where c_i w_i = 0.
 
     Examples:
       >>> np.exp(log_effective(np.array([1, 4]), np.array([1.0, 0.75]))).tolist()
@@ -95,15 +88,12 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     unknown to its row.
 
     Args:
-      sources: pairs of log probabilities [...] float32 of the items (-inf where a
-        source cannot draw one) and the number of draws, a number or an array that
-        broadcasts; 0 leaves a source out.
+      sources: pairs, at least one, of log probabilities [...] float32 of the items
+        (-inf where a source cannot draw one) and the number of draws, a number or an
+        array that broadcasts; 0 leaves a source out.
 
     Returns:
       [...] float32, -inf where no source draws the item.
-
-    Raises:
-      ValueError: when there is no source.
 
     Examples:
       >>> half, tenth = jnp.log(jnp.float32(0.5)), jnp.log(jnp.float32(0.1))
@@ -120,14 +110,10 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
 
 
 def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
-    """Log probability that an item is among independent draws: 1 - (1 - q)^n.
+    """Log probability [...] that an item is among n > 0 draws: log(1 - (1 - q)^n).
 
     Args:
-      log_q: [...] float32, log probability of one draw; -inf for never.
-      draws: number n, above 0.
-
-    Returns:
-      [...] float32, at most 0; -inf where log_q is.
+      log_q: [...] float32, log probability of one draw; -inf, as the result, for never.
 
     Examples:
       >>> half = jnp.log(jnp.array([0.5, 0.1]))
@@ -322,13 +308,9 @@ def log_q(
 
 
 class Counted(NamedTuple):
-    """The law q+ of the positives of a batch from exact counts.
+    """The law q+ of the positives of a batch from exact counts."""
 
-    Attributes:
-      log_q_plus: [num_items] float32 log q+.
-    """
-
-    log_q_plus: jax.Array
+    log_q_plus: jax.Array  # [num_items] float32 log q+
 
     def init(self) -> dict:
         """No memory."""
@@ -353,19 +335,12 @@ class Counted(NamedTuple):
 
 
 class Streamed(NamedTuple):
-    """The law q+ of the positives of a batch, estimated from the stream of batches.
+    """The law q+ of the positives of a batch, estimated from the stream of batches."""
 
-    Attributes:
-      alpha: [] weight of the newest gap.
-      buckets: number of buckets of each hash function.
-      hashes: number of hash functions.
-      initial_gap: gap of every bucket before the first step, in steps.
-    """
-
-    alpha: Any
-    buckets: int
-    hashes: int = 2
-    initial_gap: float = 50.0
+    alpha: Any  # [] weight of the newest gap
+    buckets: int  # number of buckets of each hash function
+    hashes: int = 2  # number of hash functions
+    initial_gap: float = 50.0  # gap of every bucket before the first step, in steps
 
     def init(self) -> dict:
         """Arrays before the first step, as the memory "frequency"."""
@@ -374,14 +349,9 @@ class Streamed(NamedTuple):
 
     def observe(self, memory: dict, batch: Batch) -> dict:
         """Memories with the items of a batch counted, before its draws."""
-        counted = update(
-            memory["frequency"],
-            batch.items,
-            batch.step,
-            self.alpha,
-            buckets=self.buckets,
-        )
-        return memory | {"frequency": counted}
+        seen, step = memory["frequency"], batch.step
+        seen = update(seen, batch.items, step, self.alpha, buckets=self.buckets)
+        return memory | {"frequency": seen}
 
     def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
         """Log probability [...] that a positive of the batch is the item."""

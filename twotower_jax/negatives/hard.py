@@ -55,53 +55,35 @@ def _decides_log_q(values: Mapping[str, Any]) -> bool:
 
 
 class HardDraws(NamedTuple):
-    """Hard draws for every slot of the rows of a batch.
+    """Hard draws for every slot of the rows of a batch."""
 
-    Attributes:
-      items: [B, K] int32; num_items where every candidate of the slot is masked.
-      pool: Pools of the draws; L is 0 where they are not counted by pools.
-    """
-
+    # [B, K] int32; num_items where every candidate of the slot is masked
     items: jax.Array
-    pool: RowPools
+    pool: RowPools  # Pools of the draws; L is 0 where they are not counted by pools
 
 
 class HardInputs(NamedTuple):
-    """Inputs of the hard draws of a step beside the batch.
+    """Inputs of the hard draws of a step beside the batch."""
 
-    Attributes:
-      num_items: size of the catalogue.
-      arrays: what `Hard.prepare` made of the log; of `Funnel` the pools, with the
-        arrays item, log_prob and stage [P, L], and of_row [n], the pool of each
-        training positive, -1 for none.
-      log_temperature: [] log of the temperature of the scores, of which () has none.
-      alone: whether a row has no other draws.
-    """
-
-    num_items: int
+    num_items: int  # size of the catalogue
+    # what `Hard.prepare` made of the log; of `Funnel` the pools, with the arrays item,
+    # log_prob and stage [P, L], and of_row [n], the pool of each training positive, -1
+    # for none
     arrays: Any = ()
+    # [] log of the temperature of the scores, of which () has none
     log_temperature: Any = ()
-    alone: bool = False
+    alone: bool = False  # whether a row has no other draws
 
 
 class HardStep(NamedTuple):
-    """What hard draws read in a step.
+    """What hard draws read in a step."""
 
-    Attributes:
-      inputs: what is read beside the batch.
-      memory: memories of all sources.
-      key: keys of the step.
-      batch: B rows.
-      easy: the law of easy draws, from which candidates come.
-      num: number of slots of a row.
-    """
-
-    inputs: HardInputs
-    memory: dict[str, Any]
-    key: Keys
-    batch: Batch
-    easy: EasyLaw | KnownLaw
-    num: int
+    inputs: HardInputs  # what is read beside the batch
+    memory: dict[str, Any]  # memories of all sources
+    key: Keys  # keys of the step
+    batch: Batch  # B rows
+    easy: EasyLaw | KnownLaw  # the law of easy draws, from which candidates come
+    num: int  # number of slots of a row
 
 
 @dataclass(unsafe_hash=True)

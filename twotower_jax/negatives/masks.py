@@ -209,19 +209,16 @@ def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class RowMasks:
-    """All that is masked in a row: the one place of masks.
+    """All that is masked in a row: the one place of masks."""
 
-    Attributes:
-      num_items: size of the catalogue; ids from here on are draws that do not count.
-      same_item: whether every draw of the row's own item is masked. Otherwise only the
-        row's own positive is.
-      positives: (positives of every user,) where those of the row's user are masked.
-      known: (items known at each positive,) where the others are masked.
-    """
-
+    # size of the catalogue; ids from here on are draws that do not count
     num_items: int
+    # whether every draw of the row's own item is masked. Otherwise only the row's own
+    # positive is
     same_item: bool = True
+    # (positives of every user,) where those of the row's user are masked
     positives: tuple[UserPositives, ...] = ()
+    # (items known at each positive,) where the others are masked
     known: tuple[Any, ...] = ()
 
     def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:

@@ -73,48 +73,26 @@ CORRECTIONS: Registry[Correction] = Registry(
 
 
 class Draws(NamedTuple):
-    """The negatives of a batch of B rows.
+    """The negatives of a batch of B rows."""
 
-    Attributes:
-      columns: Candidates that all rows share.
-      slots: Candidates of each row; K is 0 where rows have none.
-      stored: Columns with embeddings of earlier steps, ones of no source have none.
-      drawn: What each source drew.
-    """
-
-    columns: cols.Columns
-    slots: Slots
+    columns: cols.Columns  # Candidates that all rows share
+    slots: Slots  # Candidates of each row; K is 0 where rows have none
+    # Columns with embeddings of earlier steps, ones of no source have none
     stored: tuple[Stored, ...]
-    drawn: tuple[Candidates, ...]
+    drawn: tuple[Candidates, ...]  # What each source drew
 
 
 class Terms(NamedTuple):
-    """Masks and corrections of the scores of a batch.
+    """Masks and corrections of the scores of a batch."""
 
-    Attributes:
-      columns: Terms of the columns.
-      rows: Terms of the rows and their slots.
-      positive: [B] term of the positive.
-    """
-
-    columns: ColumnTerms
-    rows: RowTerms
-    positive: jax.Array
+    columns: ColumnTerms  # Terms of the columns
+    rows: RowTerms  # Terms of the rows and their slots
+    positive: jax.Array  # [B] term of the positive
 
 
 @dataclass(frozen=True)
 class Mixture:
     """Sources of negatives that are drawn together.
-
-    Attributes:
-      sources: sources, of any number.
-      num_items: size of the catalogue.
-      masks: what is masked in a row.
-      correct: which logits log q corrects.
-      positives: the law of the positives of a batch, which may have a memory.
-      strength: (factor of log q,) where it is not 1.
-      merged: whether equal items of the batch and of shared draws are one column with
-        their multiplicity, which changes no loss.
 
     Examples:
       >>> from twotower_jax.negatives import InBatch, uniform_negatives
@@ -129,12 +107,15 @@ class Mixture:
       Array([[1.17]], dtype=float32)
     """
 
-    sources: tuple[Source, ...]
-    num_items: int
-    masks: RowMasks
-    correct: Correction = CORRECTIONS["all"]
+    sources: tuple[Source, ...]  # sources, of any number
+    num_items: int  # size of the catalogue
+    masks: RowMasks  # what is masked in a row
+    correct: Correction = CORRECTIONS["all"]  # which logits log q corrects
+    # the law of the positives of a batch, which may have a memory
     positives: PositiveLaw = NO_MEMORY
-    strength: tuple[Any, ...] = ()
+    strength: tuple[Any, ...] = ()  # (factor of log q,) where it is not 1
+    # whether equal items of the batch and of shared draws are one column with their
+    # multiplicity, which changes no loss
     merged: bool = False
 
     def __post_init__(self) -> None:

@@ -24,17 +24,11 @@ from twotower_jax.negatives.source import (
 
 
 class HardRatio(NamedTuple):
-    """Schedule of the share of hard slots, linear in the step.
+    """Schedule of the share of hard slots, linear in the step."""
 
-    Attributes:
-      start: [] share at step 0.
-      end: [] share from step ``steps`` on.
-      steps: [] length of the schedule; 0 has the share ``end`` at every step.
-    """
-
-    start: Any
-    end: Any
-    steps: Any
+    start: Any  # [] share at step 0
+    end: Any  # [] share from step `steps` on
+    steps: Any  # [] length of the schedule; 0 has the share `end` at every step
 
 
 def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
@@ -75,26 +69,18 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
 
 @dataclass(frozen=True)
 class RowSlots(Source):
-    """Slots of each row: easy draws, and hard ones with easy draws in their place.
+    """Slots of each row: easy draws, and hard ones with easy draws in their place."""
 
-    Attributes:
-      easy: law of the easy draws.
-      easy_num: easy slots of a row.
-      hard_num: hard slots of a row.
-      hard: choice of the hard draws.
-      inputs: what the hard draws read beside the batch.
-      ratio: [] share of the slots that are hard, by step; () where the last
-        ``hard_num`` slots are hard.
-      switched: easy columns of the batch that the ratio switches together with the hard
-        slots; 0 where each slot is hard with the chance of the ratio.
-    """
-
-    easy: EasyLaw | KnownLaw
-    easy_num: int
-    hard_num: int
-    hard: Hard
-    inputs: HardInputs
+    easy: EasyLaw | KnownLaw  # law of the easy draws
+    easy_num: int  # easy slots of a row
+    hard_num: int  # hard slots of a row
+    hard: Hard  # choice of the hard draws
+    inputs: HardInputs  # what the hard draws read beside the batch
+    # [] share of the slots that are hard, by step; () where the last `hard_num` slots
+    # are hard
     ratio: tuple[HardRatio, ...] = ()
+    # easy columns of the batch that the ratio switches together with the hard slots; 0
+    # where each slot is hard with the chance of the ratio
     switched: int = 0
 
     @property

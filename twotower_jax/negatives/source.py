@@ -28,18 +28,14 @@ Memory = dict[str, Any]
 class Keys(NamedTuple):
     """The random keys of a step: functions of seed, stream and step, never carried.
 
-    Attributes:
-      seed: seed of the run.
-      step: optimizer step.
-
     Examples:
       >>> key = Keys(0, step=7)
       >>> bool(key("easy") == Keys(0, step=7)("easy"))
       True
     """
 
-    seed: jax.Array | int
-    step: jax.Array | int = 0
+    seed: jax.Array | int  # seed of the run
+    step: jax.Array | int = 0  # optimizer step
 
     def __call__(self, name: str) -> jax.Array:
         """Key of a named stream."""
@@ -47,22 +43,15 @@ class Keys(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The rows of a step: positives, and what sources may read of them.
+    """The rows of a step: positives, and what sources may read of them."""
 
-    Attributes:
-      rows: [B] int32 places of the positives among all training positives.
-      items: [B] int32 clicked items.
-      queries: queries of the B clicks, as the model has them.
-      step: optimizer step, from 0.
-      score: function from items [B, ...] to the scores of their rows under the current
-        parameters [B, ...] and whether each is masked in its row; () where no source
-        asks for it.
-    """
-
-    rows: jax.Array
-    items: jax.Array
-    queries: Any = ()
-    step: Any = 0
+    rows: jax.Array  # [B] int32 places of the positives among all training positives
+    items: jax.Array  # [B] int32 clicked items
+    queries: Any = ()  # queries of the B clicks, as the model has them
+    step: Any = 0  # optimizer step, from 0
+    # function from items [B, ...] to the scores of their rows under the current
+    # parameters [B, ...] and whether each is masked in its row; () where no source asks
+    # for it
     score: Any = ()
 
     @property
@@ -110,42 +99,26 @@ def no_pools(rows: int) -> RowPools:
 
 
 class Shared(NamedTuple):
-    """Candidates that all rows share: columns.
+    """Candidates that all rows share: columns."""
 
-    Attributes:
-      items: [C] int32; num_items is a draw that does not count.
-    """
-
-    items: jax.Array
+    items: jax.Array  # [C] int32; num_items is a draw that does not count
 
 
 class Slots(NamedTuple):
-    """Candidates of each row.
+    """Candidates of each row."""
 
-    Attributes:
-      items: [B, K] int32; num_items is a slot that is switched off.
-      is_hard: [B, K] bool, whether the slot was drawn from the row's pool.
-      pool: pools that the hard slots were drawn from.
-    """
-
-    items: jax.Array
-    is_hard: jax.Array
-    pool: RowPools
+    items: jax.Array  # [B, K] int32; num_items is a slot that is switched off
+    is_hard: jax.Array  # [B, K] bool, whether the slot was drawn from the row's pool
+    pool: RowPools  # pools that the hard slots were drawn from
 
 
 class Stored(NamedTuple):
-    """Columns of earlier batches, with the embeddings that they had.
+    """Columns of earlier batches, with the embeddings that they had."""
 
-    Attributes:
-      items: [M] int32; num_items where empty.
-      embedding: [M, D] float32, constants.
-      on: [M] bool, whether an entry is in use.
-      log_count: [M] float32 log of the entry's expected count as a draw of this source.
-    """
-
-    items: jax.Array
-    embedding: jax.Array
-    on: jax.Array
+    items: jax.Array  # [M] int32; num_items where empty
+    embedding: jax.Array  # [M, D] float32, constants
+    on: jax.Array  # [M] bool, whether an entry is in use
+    # [M] float32 log of the entry's expected count as a draw of this source
     log_count: jax.Array
 
 
@@ -165,24 +138,17 @@ class ByItem(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Counts of some items of each row; all others are expected 0 times.
+    """Counts of some items of each row; all others are expected 0 times."""
 
-    Attributes:
-      item: [B, L] int32; num_items is padding. Entries of one item have one count.
-      log_count: [B, L] float32, -inf on padding.
-    """
-
+    # [B, L] int32; num_items is padding. Entries of one item have one count
     item: jax.Array
-    log_count: jax.Array
+    log_count: jax.Array  # [B, L] float32, -inf on padding
 
 
 class Dense(NamedTuple):
-    """Counts that are computed for any items of any rows.
+    """Counts that are computed for any items of any rows."""
 
-    Attributes:
-      log_count: function from items [1 or B, K] to [1 or B, K].
-    """
-
+    # function from items [1 or B, K] to [1 or B, K]
     log_count: Callable[[jax.Array], jax.Array]
 
 

@@ -35,15 +35,10 @@ Sampler = Callable[
 
 
 class Catalogue(NamedTuple):
-    """A catalogue of N items and one user.
+    """A catalogue of N items and one user."""
 
-    Attributes:
-      probability: [N] float64 P(i | u).
-      popularity: [N] float64 share of the clicks of all users.
-    """
-
-    probability: np.ndarray
-    popularity: np.ndarray
+    probability: np.ndarray  # [N] float64 P(i | u)
+    popularity: np.ndarray  # [N] float64 share of the clicks of all users
 
     @property
     def counts(self) -> np.ndarray:
@@ -57,33 +52,17 @@ class Catalogue(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """The draws of the slots of a row.
+    """The draws of the slots of a row."""
 
-    Attributes:
-      sample: Function of a shape and a generator to ids.
-      q: [N] float64 probability of a draw; nan where it is too seldom to be known.
-      log_q: [N] float64 log q as the library declares it.
-    """
-
+    # Function of a shape and a generator to ids
     sample: Callable[[tuple[int, int], np.random.Generator], np.ndarray]
+    # [N] float64 probability of a draw; nan where it is too seldom to be known
     q: np.ndarray
-    log_q: np.ndarray
+    log_q: np.ndarray  # [N] float64 log q as the library declares it
 
 
 def make_catalogue(rare: bool) -> Catalogue:
-    """The catalogue of the audit of a loss function.
-
-    Args:
-      rare: Whether it has rare items.
-
-    Returns:
-      The catalogue.
-
-    Examples:
-      >>> catalogue = make_catalogue(rare=True)
-      >>> int(catalogue.rare.sum()), bool(catalogue.probability.max() < 0.15)
-      (6, True)
-    """
+    """The catalogue of the audit of a loss function."""
     common = np.arange(1, COMMON + 1) ** -POPULARITY
     popularity = np.concatenate([common / common.sum(), RARE if rare else []])
     noise = keys.generator(0, "objective.catalogue").standard_normal(len(popularity))
@@ -95,19 +74,7 @@ def make_catalogue(rare: bool) -> Catalogue:
 def make_proposal(
     catalogue: Catalogue, negatives: str | Sampler, scores: np.ndarray
 ) -> Proposal:
-    """The draws of slots, by name or by a given sampler.
-
-    Args:
-      catalogue: The catalogue.
-      negatives: "uniform", "popularity" or a sampler.
-      scores: [N] current scores of the user, for samplers that read them.
-
-    Returns:
-      The proposal. The probabilities of a given sampler are counted.
-
-    Raises:
-      InputError: The name is unknown, or the sampler returns something else.
-    """
+    """The draws of slots, by name or by a given sampler."""
     if callable(negatives):
         return _counted(catalogue, negatives, scores)
     number = len(catalogue.popularity)

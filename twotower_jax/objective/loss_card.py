@@ -22,37 +22,18 @@ Make = Callable[[np.ndarray, int], Layout]
 
 
 class FreeOptimum(NamedTuple):
-    """The optimum of a loss.
+    """The optimum of a loss."""
 
-    Attributes:
-      scores: [N] float64 logits.
-      moves: [MEASURES, N] moves that other sets of draws ask for; their mean is in the
-        scores, their spread is the error.
-      pull: Sum over the items of the forces on positives there.
-      push: The same on negatives.
-    """
-
-    scores: np.ndarray
+    scores: np.ndarray  # [N] float64 logits
+    # [MEASURES, N] moves that other sets of draws ask for; their mean is in the scores,
+    # their spread is the error
     moves: np.ndarray
-    pull: float
-    push: float
+    pull: float  # Sum over the items of the forces on positives there
+    push: float  # The same on negatives
 
 
 def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOptimum:
-    """The scores at which pull and push are equal, started at log P.
-
-    Args:
-      box: The loss.
-      catalogue: The catalogue.
-      make: Function that makes the batches.
-
-    Returns:
-      The optimum.
-
-    Raises:
-      InputError: The loss fails, is not one finite number, or does not depend on the
-        scores.
-    """
+    """The scores at which pull and push are equal, started at log P."""
     scores = np.log(catalogue.probability)
     for number in range(MOVES):
         found = forces(box, make(scores, 0), catalogue, scores)
@@ -97,35 +78,20 @@ MISSING = 0.05
 
 
 class Findings(NamedTuple):
-    """Measurements of a loss at its optimum; items that are seldom drawn are left out.
+    """Measurements of a loss at its optimum, without items that are seldom drawn."""
 
-    Attributes:
-      slope: Slope of the optimum on log P.
-      drift: {group: mean drift in nats}.
-      log_q: [n] log q of items as the loss receives it, ascending.
-      response: [n] responses of the loss to it; -1 where it is subtracted, nan where
-        the loss does not depend on the negative at all.
-      error: [n] declared minus drawn log q.
-      temperature: Temperature of the scores.
-    """
-
-    slope: float
-    drift: dict[str, float]
-    log_q: np.ndarray
+    slope: float  # Slope of the optimum on log P
+    drift: dict[str, float]  # {group: mean drift in nats}
+    log_q: np.ndarray  # [n] log q of items as the loss receives it, ascending
+    # [n] responses of the loss to it; -1 where it is subtracted, nan where the loss
+    # does not depend on the negative at all
     response: np.ndarray
-    error: np.ndarray
-    temperature: float
+    error: np.ndarray  # [n] declared minus drawn log q
+    temperature: float  # Temperature of the scores
 
 
 def find_alarms(found: Findings) -> list[str]:
-    """Sentences on a moved optimum; none where it is log P.
-
-    Args:
-      found: The measurements.
-
-    Returns:
-      The drift first, then the reasons that the responses show.
-    """
+    """Sentences on a moved optimum; none where it is log P."""
     far = {name: value for name, value in found.drift.items() if abs(value) > DRIFT}
     if not far and abs(found.slope - 1) <= SLOPE:
         return []
@@ -135,23 +101,7 @@ def find_alarms(found: Findings) -> list[str]:
 
 
 def force_alarms(pull: float, push: float) -> list[str]:
-    """Sentences on forces that have no equilibrium at a minimum of the loss.
-
-    Args:
-      pull: Sum of the forces on positives, above 0 where the loss lifts them.
-      push: Sum of the forces on negatives, above 0 where the loss lowers them.
-
-    Returns:
-      A sentence where both have the wrong sign, or where negatives have no gradient.
-      At a minimum of a softmax the two are equal, for a shift of all scores leaves it
-      as it is.
-
-    Examples:
-      >>> force_alarms(1.0, 0.99)
-      []
-      >>> [force_alarms(*one)[0].split(":")[0] for one in ((1.0, 0.0), (-1.0, -1.0))]
-      ['negatives have no gradient', 'the loss is maximised at its optimum']
-    """
+    """Sentences on forces that have no equilibrium at a minimum of the loss."""
     if pull < 0 and push < 0:
         return [
             "the loss is maximised at its optimum: it falls as the scores of positives "

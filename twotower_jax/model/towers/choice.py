@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
@@ -32,35 +32,13 @@ B = TypeVar("B", bound="Baseline")
 
 
 class Tower(NamedTuple):
-    """A tower: two pure functions.
+    """A tower: two pure functions."""
 
-    Attributes:
-      init: key -> params, a nested dictionary of float32 arrays.
-      apply: (params, vectors) -> embeddings [E, dim]; vectors holds one float32
-        [E, dim] per feature, numeric features last, 0 where a value is missing.
-    """
-
+    # key -> params, a nested dictionary of float32 arrays
     init: Callable[[jax.Array], dict]
+    # (params, vectors) -> embeddings [E, dim]; vectors holds one float32 [E, dim] per
+    # feature, numeric features last, 0 where a value is missing
     apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
-
-
-class Shape(Protocol):
-    """What a tower reads of its static shape, a `model.tower.TowerSpec`."""
-
-    @property
-    def features(self) -> Sequence[Any]:
-        """Features that the tower reads."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Size of the vectors of features and of the embedding."""
-        ...
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Widths of hidden layers."""
-        ...
 
 
 def reads_history(values: Mapping[str, Any]) -> bool:
@@ -204,12 +182,12 @@ class Towers(Choice):
         example="0.01",
     )
 
-    def build(self, shape: Shape) -> Tower:
+    def build(self, shape: Any) -> Tower:
         """The functions of one tower.
 
         Args:
-          shape: number of features, width and layers; the fields of the choice are its
-            own keys, and else defaults.
+          shape: the `TowerSpec`, with features, dim and hidden; the fields of the
+            choice are its own keys, and else defaults.
         """
         raise NotImplementedError
 

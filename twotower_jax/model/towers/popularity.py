@@ -24,32 +24,15 @@ class Popularity(Baseline):
     shared: ClassVar[bool] = True
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `popularity`."""
-        return popularity(clicks)
+        """Clicks of each item, the same scores for every query."""
+        counts = clicks.sum(axis=0).astype(np.float32)
+        return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
 
 
 @baseline
 @dataclass(unsafe_hash=True)
 class BuyAgain(Baseline):
-    """Baseline without towers: the user's items, most often first, then popularity."""
-
-    kind: str = "buy_again"
-    label: ClassVar[str] = "buy again"
-    again: ClassVar[bool] = True
-
-    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `buy_again`."""
-        return buy_again(clicks)
-
-
-def popularity(clicks: Clicks) -> Scores:
-    """Clicks of each item, the same scores for every query."""
-    counts = clicks.sum(axis=0).astype(np.float32)
-    return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
-
-
-def buy_again(clicks: Clicks) -> Scores:
-    """The items of the history by their number of clicks, then popularity.
+    """Baseline without towers: the user's items, most often first, then popularity.
 
       s(i) = h_i + c_i / (1 + max_j c_j)
 
@@ -59,6 +42,13 @@ def buy_again(clicks: Clicks) -> Scores:
       Li, Jullien, Ariannezhad & de Rijke, A Next Basket Recommendation Reality Check,
       TOIS 2023: its method G-P-TopFreq.
     """
-    counts = clicks.sum(axis=0)
-    below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)
-    return lambda history: history.toarray().astype(np.float32) + below_one
+
+    kind: str = "buy_again"
+    label: ClassVar[str] = "buy again"
+    again: ClassVar[bool] = True
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """The items of the history by their number of clicks, then popularity."""
+        counts = clicks.sum(axis=0)
+        below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)
+        return lambda history: history.toarray().astype(np.float32) + below_one
