@@ -91,14 +91,7 @@ class Positives(Choice):
     lists: ListsConfig = field(default_factory=ListsConfig)
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
-        """Expected copies w_i of each positive of an item per epoch.
-
-        Args:
-          counts: [n] float64 positives c_i of each item, above 0.
-
-        Returns:
-          [n] float64, at least 0.
-        """
+        """Expected copies w_i of each of the c_i > 0 positives of an item per epoch."""
         raise NotImplementedError
 
     def draw(
@@ -316,7 +309,6 @@ def item_weights(strategy: Positives, counts: np.ndarray) -> np.ndarray:
     """Expected appearances w_i of each positive of an item in an epoch.
 
     Args:
-      strategy: a choice of POSITIVES.
       counts: [num_items] training positives c_i of each item.
 
     Returns:
@@ -358,7 +350,10 @@ def draw_epoch(
     weights: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Positives of one epoch, in no particular order.
+    """Numbers of the rows of one epoch, [drawn] int32, in no particular order.
+
+    A row of item i is expected w_i times. The length changes from epoch to epoch, but
+    not with power (as many as rows) and cap (sum of min(c_i, k)).
 
     Args:
       strategy: a choice of POSITIVES.
@@ -366,14 +361,6 @@ def draw_epoch(
       counts: [num_items] positives of each item, bincount(items).
       weights: [num_items] float64, the result of `item_weights`.
       generator: of the epoch.
-
-    Returns:
-      [drawn] int32 numbers of rows; a row of item i is expected w_i times. The length
-      changes from epoch to epoch, except with power (as many as rows) and cap (sum of
-      min(c_i, k)).
-
-    Raises:
-      ValueError: when the counts are not those of the items.
 
     Examples:
       >>> items, rng = np.array([0, 1, 0]), np.random.default_rng(0)

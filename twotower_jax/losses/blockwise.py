@@ -109,26 +109,8 @@ def softmax_loss(
     decoupled, e^p is left out of the sum, and a row without draws has loss 0. With a
     surrogate, s_d and p are the logits of `psl`, of which that of the positive is 0.
 
-    Args:
-      scores: Scores of B rows, C columns and K slots per row.
-      columns: Terms of the columns; constants.
-      rows: Terms of the rows; constants, but for the weights if ``form.weighted``.
-      form: Static choices.
-      negative_weight: Factor c of the logarithm.
-      temperature: Temperature of the scores, which a surrogate reads.
-
-    Returns:
-      [] float. Gradients flow to the scores.
-
-    Examples:
-      >>> from twotower_jax.losses.logits import PairTerms
-      >>> columns = ColumnTerms(jnp.zeros(2), jnp.zeros((1, 2)), jnp.arange(2))
-      >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
-      >>> masked = jnp.full(1, -jnp.inf)
-      >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.zeros(1), none)
-      >>> equal = Scores(jnp.ones((1, 1)), jnp.ones((2, 1)), jnp.ones(1), none.log_mult)
-      >>> round(float(softmax_loss(equal, columns, rows)), 4)  # log 2: own item masked
-      0.6931
+    Gradients flow to the scores, and if ``form.weighted`` to the weights of the rows.
+    The negative weight is the factor c; a surrogate reads the temperature.
     """
     rest = _log_sum_outside_columns(scores, rows, form, temperature)
     arguments = _Arguments(

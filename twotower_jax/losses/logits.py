@@ -165,7 +165,7 @@ def mask_at_or_above(
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Whether each column is among the k best-scored of its row.
+    """Whether each column is among the k >= 1 best-scored of its row, [B, C] bool.
 
     Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
     column. A score of -inf is a masked column and never kept, so a row with fewer valid
@@ -173,13 +173,6 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
 
     Args:
       scores: [B, C] float raw scores, without log q, which would prefer rare items.
-      k: static, at least 1.
-
-    Returns:
-      [B, C] bool.
-
-    Raises:
-      ValueError: when k is below 1.
 
     Examples:
       >>> keep_top_k(jnp.array([[0.3, 0.9, -jnp.inf, 0.9]]), 1).tolist()

@@ -56,7 +56,7 @@ def _learns(values: Mapping[str, Any]) -> bool:
 
 @dataclass(unsafe_hash=True)
 class StreamingConfig:
-    """The streaming estimator of item frequencies (sampling/frequency.py)."""
+    """The streaming estimator of item frequencies (negatives/frequency.py)."""
 
     buckets: int | None = key(
         None,
@@ -189,7 +189,7 @@ class Loss(Choice):
     def of_rows(
         self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
     ) -> jax.Array:
-        """Loss of each row.
+        """Loss of each row, [batch] float32, unreduced.
 
         The fields of the choice are numbers or arrays here, and ``temperature`` that
         of the logits.
@@ -199,9 +199,6 @@ class Loss(Choice):
           negatives: [batch, columns] float, finite logits of the negatives, corrected
             by log q unless ``importance``.
           weight: [batch, columns] float, draws that a negative stands for; 0 masks it.
-
-        Returns:
-          [batch] float32, unreduced.
         """
         names = list(inspect.signature(self.formula).parameters)[3:]
         keys = {name: getattr(self, name) for name in names}
@@ -212,12 +209,7 @@ class Loss(Choice):
         return None
 
     def odds(self, drawn: int, num_items: int) -> Odds | None:
-        """Balance that a constant of the logits would hold; None without such a key.
-
-        Args:
-          drawn: negatives of a row.
-          num_items: size of the catalogue.
-        """
+        """Balance that a constant of the logits would hold; None without such a key."""
         return None
 
     @property
@@ -226,14 +218,7 @@ class Loss(Choice):
         return self.temperature
 
     def check(self, config: Any) -> None:
-        """Refuse a combination of the loss with other sections that cannot work.
-
-        Args:
-          config: the whole configuration.
-
-        Raises:
-          InputError: naming the keys, their values and the remedy.
-        """
+        """Refuse a combination with other sections that cannot work."""
         for term in self.terms():
             term.check(config)
 
@@ -243,12 +228,9 @@ class Loss(Choice):
         return tuple(one for one in fields if isinstance(one, Term) and one.weight)
 
     def check_towers(self, towers: Any) -> None:
-        """Refuse towers whose scores the loss cannot use.
+        """Refuse a section ``towers`` whose scores the loss cannot use.
 
         Not a part of `check`: the optimum of an arm is computed with free scores.
-
-        Args:
-          towers: the section ``towers``.
         """
 
 

@@ -45,33 +45,19 @@ class Term:
         check_keys(self, f"loss.{self.name}")
 
     def check(self, config: Any) -> None:
-        """Refuse a combination with other sections that cannot work; of a weight > 0.
-
-        Args:
-          config: the whole configuration.
-        """
+        """Refuse other sections with which a weight above 0 cannot work."""
 
     def prepare(self, data: TermData) -> dict[str, Any]:
-        """Arrays of the training data that the term reads in a step.
-
-        Each becomes an attribute of the term there.
-
-        Returns:
-          {attribute: arrays of the host}.
-        """
+        """Arrays of the host by the attributes that they become in a step."""
         return {}
 
     def of_scores(self, context: Any, scores: Scores, rows: RowTerms) -> jax.Array:
-        """The term of a batch, from its scores.
+        """The term of a batch from its scores before any correction, [] float32.
 
         Args:
           context: of the batch: ``batch``, its ``draws``, the static ``negatives``, the
             ``masks`` of rows and the ``weight`` [B] of each.
-          scores: of the batch, before any correction.
           rows: corrections and masks of the rows, whose weights sum to 1.
-
-        Returns:
-          [] float32.
         """
         raise NotImplementedError
 
@@ -95,25 +81,11 @@ class ItemTerm(Term):
     """A term of the embeddings of items that it draws itself."""
 
     def draw(self, key: jax.Array, num_items: int, features: int) -> Items:
-        """The items of a step.
-
-        Args:
-          key: of this term and step.
-          num_items: size of the catalogue.
-          features: number F of features of the item tower.
-        """
+        """The items of a step, for an item tower of F features."""
         raise NotImplementedError
 
     def of_items(self, items: jax.Array, embeddings: jax.Array) -> jax.Array:
-        """The term of a step, from the embeddings of its items.
-
-        Args:
-          items: [N] int32 items of `draw`.
-          embeddings: [N, D] of the item tower, of length 1.
-
-        Returns:
-          [] float32.
-        """
+        """The term [] of drawn items [N] from their embeddings [N, D] of length 1."""
         raise NotImplementedError
 
 

@@ -65,18 +65,7 @@ def _build(spec: TowerSpec) -> Tower:
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
-    """Vectors of length 1: x / |x| along the last axis, with a finite gradient at 0.
-
-    Args:
-      x: [..., dim] float32.
-
-    Returns:
-      [..., dim] float32; 0 stays 0.
-
-    Examples:
-      >>> [round(x, 4) for x in l2_normalize(jnp.array([3.0, 4.0])).tolist()]
-      [0.6, 0.8]
-    """
+    """Vectors x / |x| along the last axis; 0 stays 0, with a finite gradient."""
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 

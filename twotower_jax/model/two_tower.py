@@ -45,11 +45,8 @@ def init_params(
     """Initial parameters of a model.
 
     Args:
-      model: the static part.
-      seed: seed of the run.
       scale: half-width of the uniform distribution of the tables.
-      log_temperature: [] float32, start of a learned temperature; None where it is
-        fixed.
+      log_temperature: [] float32, start of a learned temperature, or None.
 
     Returns:
       {"tables": {name: [size, dim]}, "dense": {"query": ..., "candidate": ...}}, and
@@ -82,18 +79,13 @@ def encode(
     values: dict[str, jax.Array],
     inputs: Inputs,
 ) -> jax.Array:
-    """Embeddings of entities from the parts of the tables.
+    """Embeddings [E, dim] float32 of entities from the parts of the tables.
 
     Args:
       side: "query" or "candidate".
-      spec: static shape of its tower.
       dense: parameters of both towers.
       values: {table: [R, dim] or [E, dim]}, the result of `gather_rows`; bags beyond
         those of the inputs are not read.
-      inputs: of the tower, for E entities.
-
-    Returns:
-      [E, dim] float32.
     """
     vectors = {}
     for feature in spec.features:
@@ -122,17 +114,7 @@ def embed_queries(
 def embed_candidates(
     model: Model, params: dict, entities: Entities, items: jax.Array
 ) -> jax.Array:
-    """Embeddings of items for serving.
-
-    Args:
-      model: the static part.
-      params: as of `init_params`.
-      entities: features on the device.
-      items: [E] int32.
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Embeddings [E, dim] float32 of items [E] int32 for serving."""
     inputs = candidate_inputs(model, entities, items)
     values = gather_rows(params["tables"], inputs)
     return encode("candidate", model.candidate, params["dense"], values, inputs)
@@ -148,17 +130,10 @@ PART = 2**16  # queries that a mesh has at a time
 def all_candidates(
     model: Model, params: dict, entities: Entities, num_items: int
 ) -> jax.Array:
-    """Embeddings of the whole catalogue.
+    """Embeddings [num_items, dim] float32 of the whole catalogue.
 
-    Args:
-      model: the static part.
-      params: tables and dense parameters.
-      entities: features on the device.
-      num_items: size of the catalogue.
-
-    Returns:
-      [num_items, dim] float32. Where tables are spread over devices, so are the
-      embeddings, padded with those of no item to a multiple of the devices.
+    Where tables are spread over devices, so are the embeddings, padded with those of no
+    item to a multiple of the devices.
     """
     with _on_mesh(params, entities) as placed:
         return _all_candidates(model, params, placed, num_items)
@@ -194,17 +169,10 @@ def _all_candidates(
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array | np.ndarray:
-    """Embeddings of queries.
+    """Embeddings [n, dim] float32 of n queries.
 
-    Args:
-      model: the static part.
-      params: tables and dense parameters.
-      entities: features on the device.
-      queries: n queries.
-
-    Returns:
-      [n, dim] float32; of numpy on a mesh of several devices, which have some of the
-      queries at a time.
+    They are of numpy on a mesh of several devices, which have some of the queries at a
+    time.
     """
     with _on_mesh(params, entities) as placed:
         if mesh_of(params) is None:

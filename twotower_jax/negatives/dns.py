@@ -23,17 +23,7 @@ TINY_LOG_R = -60.0
 
 
 def best_of(scores: jax.Array) -> jax.Array:
-    """Dynamic negative of a slot: the index of its best-scored draw.
-
-    Args:
-      scores: [..., candidate_num] float of independent draws. Equal scores: the first.
-
-    Returns:
-      [...] int32.
-
-    Examples:
-      >>> best_of(jnp.array([0.1, 0.7, 0.7])).tolist()
-      1
+    """Index [...] of the best of scores [..., M] of independent draws; ties: the first.
 
     References:
       Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
@@ -121,10 +111,6 @@ class BestOf(Hard):
     With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
     proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
     is that of `dns_log_prob` with the scores of masked items at -inf.
-
-    References:
-      Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
-      Sampling, SIGIR 2013.
     """
 
     scored: ClassVar[bool] = True

@@ -42,15 +42,9 @@ def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
     """Proposal of a named sampler, on the device.
 
     Args:
-      name: a sampler of `EASY`.
+      name: a sampler of `EASY`, or InputError.
       counts: [num_items] training positives of each item.
       keys: of the sampler, such as the exponent alpha of popularity.
-
-    Returns:
-      The proposal.
-
-    Raises:
-      InputError: when the name is unknown.
 
     Examples:
       >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)
@@ -332,35 +326,18 @@ class Easy(Source):
 
 
 def uniform_negatives(num: int, num_items: int) -> Easy:
-    """Source of uniform draws from the catalogue, shared by all rows.
-
-    Args:
-      num: draws per batch.
-      num_items: size of the catalogue.
-
-    Examples:
-      >>> uniform_negatives(256, 1000).num
-      256
-    """
+    """Source of uniform draws from the catalogue per batch, shared by all rows."""
     proposal = make_proposal("uniform", np.zeros(num_items))
     return Easy(EasyLaw(proposal, num_items), num)
 
 
 def popular_negatives(num: int, clicks: np.ndarray, alpha: float = 0.75) -> Easy:
-    """Source of draws by (clicks + 1)^alpha, shared by all rows.
+    """Source of draws by (clicks + 1)^alpha, shared by all rows, as `Popularity`.
 
     Args:
       num: draws per batch.
       clicks: [num_items] training positives of each item.
       alpha: exponent; .75 is that of word2vec.
-
-    Examples:
-      >>> popular_negatives(8, np.array([3, 0])).law.num_items
-      2
-
-    References:
-      Mikolov et al., Distributed Representations of Words and Phrases and their
-      Compositionality, NIPS 2013, section 2.2.
     """
     proposal = make_proposal("popularity", clicks, alpha=alpha)
     return Easy(EasyLaw(proposal, len(clicks)), num)

@@ -127,11 +127,9 @@ class Hard(Choice):
         return 0
 
     def prepare(self, log: Any, split: Any) -> Any:
-        """Arrays of the log that the draws read, a tree of them; () for none.
+        """Arrays that the draws read of a `FunnelLog`, a tree of them; () for none.
 
-        Args:
-          log: `FunnelLog`, with the features of its users and items.
-          split: `Split` of it; only ``split.train`` is known at the training.
+        Only ``split.train`` is known at the training.
         """
         return ()
 
@@ -145,7 +143,6 @@ class Hard(Choice):
         """Expected counts of hard draws: by default those of the rows' pools.
 
         Args:
-          inputs, batch: as of `HardStep`.
           drawn: the slots of the rows.
           log_num: [] log of the number of hard draws of a row.
         """

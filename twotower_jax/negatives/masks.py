@@ -72,11 +72,6 @@ def user_positives(
     Args:
       user: [n] integers, users of the training positives.
       item: [n] integers, their items; a repeated pair counts once.
-      num_users: number of users.
-      num_items: size of the catalogue.
-
-    Returns:
-      The lists, on the host.
 
     Examples:
       >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)

@@ -86,7 +86,7 @@ class Mined(Pooled):
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
-    """Ranks [first, end) of exact top-k lists as pools of hard negatives.
+    """Ranks [first, end) of exact top-k lists as pools, [Q, end - first] int32.
 
     The first ranks hold items that the user would like as well (false negatives), the
     last ones are easy; a window such as [100, 500) leaves out both.
@@ -94,16 +94,7 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarra
     Args:
       items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
         -1 of `top_k`, is padding.
-      first: static rank, from 0.
-      end: static rank, above first.
-      num_items: size of the catalogue, the id of padding.
-
-    Returns:
-      [Q, end - first] int32, also where K is smaller than end; num_items is padding. A
-      row without an item in the window is all padding.
-
-    Raises:
-      ValueError: unless 0 <= first < end.
+      num_items: size of the catalogue, the id of padding in the result.
 
     Examples:
       >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()

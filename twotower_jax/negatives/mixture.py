@@ -216,16 +216,9 @@ class Mixture:
     def log_count(
         self, memory: Memory, batch: Batch, draws: Draws, items: jax.Array
     ) -> jax.Array:
-        """Log of the expected number of draws of items in rows, of all sources.
+        """Log [1 or B, K] of the expected number of draws of items, of all sources.
 
-        Args:
-          memory: memories of all sources.
-          batch: B rows.
-          draws: their negatives.
-          items: [1 or B, K] int32; padding has the count of any item.
-
-        Returns:
-          [1 or B, K] float32; 0 where no negative is corrected.
+        It is 0 where no negative is corrected; padding has the count of any item.
         """
         return self._in_rows(self._counts(memory, batch, draws), items)
 
@@ -246,14 +239,7 @@ class Mixture:
     def terms(
         self, memory: Memory, batch: Batch, draws: Draws, weight: jax.Array
     ) -> Terms:
-        """Masks and corrections of the scores of a batch.
-
-        Args:
-          memory: memories of all sources.
-          batch: B rows.
-          draws: their negatives.
-          weight: [B] weight of each row in the sum of losses.
-        """
+        """Masks and corrections of scores, with weights [B] of rows in the loss."""
         drawn, counts = draws.columns, self._counts(memory, batch, draws)
         items = drawn.encode_ids[: drawn.log_mult.shape[0]]
         by_item, group = self._by_group(counts, batch, items)

@@ -60,11 +60,7 @@ class Batch(NamedTuple):
         return self.items.shape[0]
 
     def scores(self, items: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Scores [B, ...] of items [B, ...] in their rows, and which are masked.
-
-        Raises:
-          ValueError: the batch has no function `score`.
-        """
+        """Scores [B, ...] of items [B, ...] in their rows, and which are masked."""
         if self.score == ():
             raise ValueError(
                 "the source scores candidates by the model, but Batch.score=(); set it "
@@ -188,8 +184,7 @@ class Source:
         """Log of the expected number of draws of items in rows.
 
         Args:
-          memory: memories of all sources.
-          batch: B rows.
+          memory, batch: as of `draw`.
           drawn: what `draw` returned for them.
           items: [1 or B, K] int32 items of the catalogue.
 
@@ -214,12 +209,9 @@ class Source:
     def update(
         self, memory: Memory, batch: Batch, drawn: Any, embeddings: jax.Array
     ) -> Memory:
-        """Memories after a step.
+        """Memories after a step, as `log_count`.
 
         Args:
-          memory: memories of all sources.
-          batch: B rows.
-          drawn: what `draw` returned for them.
           embeddings: [B, D] of the rows' items, without gradient.
         """
         return memory
@@ -247,27 +239,14 @@ def _add(one: ByItem, other: ByItem) -> ByItem:
 def by_row(count: ByItem, rows: int) -> ByItem:
     """The same draws with every row as a group of its own."""
     draws = jnp.asarray(count.draws, jnp.float32)
-    if count.group:
-        return count._replace(
-            draws=draws[count.group[0]],
-            group=(jnp.arange(count.group[0].shape[0], dtype=jnp.int32),),
-        )
+    draws = draws[count.group[0]] if count.group else jnp.broadcast_to(draws, (rows,))
     return count._replace(
-        draws=jnp.broadcast_to(draws, (rows,)),
-        group=(jnp.arange(rows, dtype=jnp.int32),),
+        draws=draws, group=(jnp.arange(draws.shape[0], dtype=jnp.int32),)
     )
 
 
 def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
-    """Log of the sum of counts of items in their rows.
-
-    Args:
-      counts: counts of one source or of several.
-      items: [1 or B, K] int32 items of the catalogue.
-
-    Returns:
-      [1 or B, K] float32; -inf where none of them draws the item.
-    """
+    """Log [1 or B, K] of the sum of counts of items [1 or B, K]; -inf for none."""
     terms = []
     for law in add_by_law(counts):
         draws = jnp.asarray(law.draws, jnp.float32)

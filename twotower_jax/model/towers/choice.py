@@ -183,11 +183,9 @@ class Towers(Choice):
     )
 
     def build(self, shape: Any) -> Tower:
-        """The functions of one tower.
+        """The functions of one tower of a `TowerSpec`: its features, dim and hidden.
 
-        Args:
-          shape: the `TowerSpec`, with features, dim and hidden; the fields of the
-            choice are its own keys, and else defaults.
+        The fields of the choice are its own keys, and else defaults.
         """
         raise NotImplementedError
 
@@ -310,15 +308,9 @@ class Baseline(Towers):
     again: ClassVar[bool] = False
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores from the clicks of a training.
+        """Scores of histories [n, items] -> [n, items] float32, from clicks of users.
 
-        Args:
-          clicks: [users, items], the number of clicks of each pair.
-          numbers: its part of the section ``baseline``; None where it has none.
-          seed: of the run.
-
-        Returns:
-          histories [n, items] -> scores [n, items] float32.
+        ``numbers`` is its part of the section ``baseline``; None where it has none.
         """
         raise NotImplementedError
 
@@ -339,12 +331,7 @@ def baseline(choice: type[B]) -> type[B]:
 
 
 def baselines_for(mask_seen: bool) -> list[str]:
-    """Names of the baselines that can recommend anything of their own.
-
-    Examples:
-      >>> baselines_for(mask_seen=True)
-      ['popularity', 'item_knn', 'ease', 'ials']
-    """
+    """Names of the baselines that can recommend anything of their own."""
     return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]
 
 
