@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.ragged import Ragged, take_rows
+from twotower_jax.evaluation.ragged import Ragged
 
 GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
 MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
@@ -68,9 +68,8 @@ def top_k(
     num_items, num_queries = len(item), len(query)
     if num_queries == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
-    table = item
-    if _grouped(num_items, k):  # whole groups
-        table = jnp.pad(item, ((0, -num_items % GROUP), (0, 0)))
+    padding = _padding(num_items, k)
+    table = jnp.pad(item, ((0, padding), (0, 0))) if padding else item
     most = min(block, num_queries, MAX_SCORES // table.shape[0])
     block = max(MIN_BLOCK, most)
     workers = _workers()
@@ -168,6 +167,11 @@ def _one_zero(scores: jax.Array) -> jax.Array:
 def _grouped(num_items: int, k: int) -> bool:
     """Return whether groups leave enough columns out to be faster."""
     return num_items > 2 * GROUP * k
+
+
+def _padding(num_items: int, k: int) -> int:
+    """Return the columns that fill the last group, 0 where there are no groups."""
+    return -num_items % GROUP if _grouped(num_items, k) else 0
 
 
 def _workers() -> int:
@@ -269,7 +273,6 @@ def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
 # float32 scores that one thread computes at a time: 16 MiB. The allocator of Linux
 # returns larger arrays to the system, and fresh pages cost as much as the ranking.
 MAX_HOST_SCORES = 2**22
-CHUNK = 2**18  # Scores that are ranked at a time: 1 MiB, which fits into a cache.
 
 
 def top_k_of_scores(
@@ -288,71 +291,21 @@ def top_k_of_scores(
     check_k(k, num_items)
     check_seen(seen, num_queries, num_items)
     block = max(1, min(block, num_queries, MAX_HOST_SCORES // num_items))
-    chunk = max(1, CHUNK // num_items)
-    out = (
-        np.full((num_queries, k), -np.inf, np.float32),
-        np.full((num_queries, k), -1, np.int32),
-    )
+    width, columns = pair_width(seen, block), num_items + _padding(num_items, k)
 
-    def search(first: int) -> None:
-        scores = score(slice(first, min(first + block, num_queries)))
-        for begin in range(0, len(scores), chunk):
-            some = _masked(scores[begin : begin + chunk], seen, first + begin)
-            for query, best in enumerate(_best_of_rows(some, k), first + begin):
-                for whole, values in zip(out, best, strict=True):
-                    whole[query, : len(values)] = values
+    def search(first: int) -> tuple[np.ndarray, np.ndarray]:
+        part = score(slice(first, min(first + block, num_queries)))
+        if not np.isfinite([part.min(), part.max()]).all():
+            raise ValueError("scores must be finite, but contain NaN or infinity")
+        scores = np.zeros((block, columns), np.float32)
+        scores[: len(part), :num_items] = part
+        rows, items = pairs_to_mask(seen, first, (1, block), width, columns)
+        best = _best(scores, rows[0], items[0], k=k, num_items=num_items)
+        scores, items = (np.asarray(x)[: len(part)] for x in best)
+        return scores, items
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        list(pool.map(search, range(0, num_queries, block)))
-    return out
-
-
-def _masked(scores: np.ndarray, seen: Ragged | None, first: int) -> np.ndarray:
-    """Return a copy of the scores of queries with -inf for seen items, 0.0 for -0.0."""
-    masked = np.asarray(scores, np.float32) + np.float32(0)  # -0.0 + 0.0 is 0.0
-    if not np.isfinite([masked.min(), masked.max()]).all():
-        raise ValueError("scores must be finite, but contain NaN or infinity")
-    if seen is not None:
-        some = take_rows(seen, np.arange(first, first + len(masked)))
-        masked[some.rows, some.items] = -np.inf
-    return masked
-
-
-def _best_of_rows(scores: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the scores and items of the list of each row, which may be short."""
-    least = np.maximum(_lower_bounds(scores, k), np.finfo(np.float32).min)
-    lists = []
-    for row, bound in zip(scores, least, strict=True):
-        items = _candidates(row, bound, k)
-        values = row[items]
-        # The items rise, so a stable sort puts the lower one first.
-        order = np.argsort(-values, kind="stable")[:k]
-        lists.append((values[order], items[order]))
-    return lists
-
-
-def _candidates(row: np.ndarray, bound: float, k: int) -> np.ndarray:
-    """Return the places of the k best scores and of some others, in rising order."""
-    chosen = row >= bound
-    if np.count_nonzero(chosen) > 2 * k:
-        # Scores such as 0 are often equal to the bound; the first k of them suffice.
-        tied, end = row == bound, k
-        while end < len(row) and np.count_nonzero(tied[:end]) < k:
-            end *= 2
-        tied[end:] = False
-        chosen = tied | (row > bound)
-    return np.flatnonzero(chosen)
-
-
-def _lower_bounds(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return scores [n] that are at most the k-th best of each row.
-
-    They are the k-th best among the maxima of groups of items: each maximum is the
-    score of another item. Groups have every (I // GROUP)-th item, so that the maxima of
-    all groups are found column by column.
-    """
-    groups = scores.shape[1] // GROUP
-    if groups >= 2 * k:
-        whole = scores[:, : groups * GROUP].reshape(len(scores), GROUP, groups)
-        scores = whole.max(axis=1)
-    return np.partition(scores, -k, axis=1)[:, -k]
+        parts = list(pool.map(search, range(0, num_queries, block)))
+    empty = np.empty((0, k), np.float32), np.empty((0, k), np.int32)
+    scores, items = zip(empty, *parts, strict=True)
+    return np.concatenate(scores), np.concatenate(items)

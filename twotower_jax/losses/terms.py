@@ -89,6 +89,33 @@ class ItemTerm(Term):
         raise NotImplementedError
 
 
+def _softmax_of_pairs(
+    rows: jax.Array,
+    columns: jax.Array,
+    positive: jax.Array,
+    key: jax.Array,
+    weight: jax.Array,
+    log_count: jax.Array,
+    seen: tuple[jax.Array, ...] = (),
+) -> jax.Array:
+    """Return the softmax of rows [n, D] over n columns, whose equal keys are masked."""
+    number = key.shape[0]
+    zeros, none = jnp.zeros(number, jnp.float32), jnp.zeros((number, 0), jnp.float32)
+    place = jnp.arange(number, dtype=jnp.int32)
+    return blockwise.softmax_loss(
+        logits.Scores(rows, columns, positive, none),
+        logits.ColumnTerms(zeros, log_count[None, :], key, (place,)),
+        logits.RowTerms(
+            weight=weight,
+            key=key,
+            own_log_mult=jnp.full(number, -jnp.inf, jnp.float32),
+            own_log_count=zeros,
+            slots=logits.PairTerms(none, none),
+            seen=seen,
+        ),
+    )
+
+
 @dataclass(unsafe_hash=True)
 class StagePairs(Term):
     """The pairs of a row's slots from two stages of the log.
@@ -201,28 +228,19 @@ class TwoWay(Term):
         """Weighted mean of the losses of the items of a batch, [] float32."""
         batch = context.batch
         users, number = batch.queries.user, batch.size
-        place = jnp.arange(number, dtype=jnp.int32)
-        key = users if context.masks.same_item else place
-        zeros, log_count = (jnp.zeros(number, jnp.float32) for _ in range(2))
+        key = users
+        if not context.masks.same_item:
+            key = jnp.arange(number, dtype=jnp.int32)
+        log_count = jnp.zeros(number, jnp.float32)
         for of_user in self.log_q_user:
             log_q = shards.take_rows(of_user, users)
             log_count = log_q + jnp.log(jnp.float32(number - 1))
         every = jnp.broadcast_to(batch.items, (number, number))
         positives = context.masks.positives
-        none = jnp.zeros((number, 0), jnp.float32)
+        seen = tuple(masks.contains(one, users, every).T for one in positives)
         items = scores.columns[context.draws.columns.positive]
-        return blockwise.softmax_loss(
-            logits.Scores(items, scores.query, scores.positive - log_count, none),
-            logits.ColumnTerms(zeros, log_count[None, :], key, (place,)),
-            logits.RowTerms(
-                weight=context.weight,
-                key=key,
-                own_log_mult=jnp.full(number, -jnp.inf, jnp.float32),
-                own_log_count=zeros,
-                slots=logits.PairTerms(none, none),
-                seen=tuple(masks.contains(one, users, every).T for one in positives),
-            ),
-        )
+        vectors = (items, scores.query, scores.positive - log_count)
+        return _softmax_of_pairs(*vectors, key, context.weight, log_count, seen)
 
 
 def _has_weight(values: Mapping[str, Any]) -> bool:
@@ -297,16 +315,6 @@ class SelfSupervised(ItemTerm):
         rows, items = self.num, items[: self.num]
         first, second = jnp.split(embeddings, 2)
         first = first / self.temperature
-        zeros, none = jnp.zeros(rows, jnp.float32), jnp.zeros((rows, 0), jnp.float32)
-        place = jnp.arange(rows, dtype=jnp.int32)
-        return blockwise.softmax_loss(
-            logits.Scores(first, second, (first * second).sum(axis=1), none),
-            logits.ColumnTerms(zeros, zeros[None, :], items, (place,)),
-            logits.RowTerms(
-                weight=jnp.full(rows, 1 / rows, jnp.float32),
-                key=items,
-                own_log_mult=jnp.full(rows, -jnp.inf, jnp.float32),
-                own_log_count=zeros,
-                slots=logits.PairTerms(none, none),
-            ),
-        )
+        weight, zeros = jnp.full(rows, 1 / rows, jnp.float32), jnp.zeros(rows)
+        positive = (first * second).sum(axis=1)
+        return _softmax_of_pairs(first, second, positive, items, weight, zeros)

@@ -6,7 +6,7 @@ is drawn once in 10^12 draws is measured as well as any other.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -135,7 +135,7 @@ ROWS = 256
 BATCH, OWN, SETS = 64, 8, 4
 
 
-class Layout(Protocol):
+class Layout:
     """Batches for one item at a time."""
 
     # [N] expected number of each item among the negatives of a row; nan where it is too
@@ -144,28 +144,29 @@ class Layout(Protocol):
     log_q: np.ndarray  # [N] log q that the loss receives
     error: np.ndarray  # [N] declared minus true log q of a draw
 
-    def pulls(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return batches with the item as a positive; its cells are marked."""
-        ...
+    def batches(
+        self,
+        scores: np.ndarray,
+        positive: int | None = None,
+        negative: int | None = None,
+    ) -> list[Candidates]:
+        """Return batches with an item as positive, as negative, or as both of a row.
 
-    def pushes(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return batches with the item as a negative; its cells are marked."""
-        ...
+        The cells of the negative are marked; without one those of the positive.
+        """
+        raise NotImplementedError
 
-    def hits(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return batches with the item as positive and as negative of a row."""
-        ...
+    def _candidates(
+        self, scores: np.ndarray, ids: np.ndarray, cells: np.ndarray
+    ) -> Candidates:
+        log_q = self.log_q[ids].astype(np.float32)
+        return Candidates(scores.astype(np.float32), ids, log_q, cells)
 
 
-class Slots:
+class Slots(Layout):
     """Rows with a positive in column 0 and draws of their own behind it.
 
-    Args:
-      catalogue: The catalogue.
-      proposal: The draws.
-      draws: Draws of a row.
-      shift: Added to the log q that the loss receives.
-      set_number: Number of the set of draws.
+    Shift is added to the log q that the loss receives.
     """
 
     def __init__(
@@ -184,44 +185,28 @@ class Slots:
         self.expected = draws * proposal.q
         self.error = proposal.log_q - np.log(proposal.q)
 
-    def pulls(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return one batch: the item is the positive of every row."""
-        return [self._batch(scores, np.full(ROWS, item), self._drawn, 0)]
-
-    def pushes(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return one batch: the item is the first draw of every row."""
-        return [self._batch(scores, self._positives, self._with_first(item), 1)]
-
-    def hits(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return one batch: the item is the positive and the first draw."""
-        drawn = self._with_first(item)
-        return [self._batch(scores, np.full(ROWS, item), drawn, 1)]
-
-    def _with_first(self, item: int) -> np.ndarray:
-        drawn = self._drawn.copy()
-        drawn[:, 0] = item
-        return drawn
-
-    def _batch(
-        self, scores: np.ndarray, positives: np.ndarray, drawn: np.ndarray, column: int
-    ) -> Candidates:
-        ids = np.concatenate([positives[:, None], drawn], axis=1).astype(np.int32)
+    def batches(
+        self,
+        scores: np.ndarray,
+        positive: int | None = None,
+        negative: int | None = None,
+    ) -> list[Candidates]:
+        """Return one batch: an item is the positive or the first draw of every row."""
+        positives = self._positives if positive is None else np.full(ROWS, positive)
+        ids = np.concatenate([positives[:, None], self._drawn], axis=1).astype(np.int32)
         cells = np.zeros(ids.shape, bool)
-        cells[:, column] = True
-        return _candidates(scores[ids], ids, self.log_q[ids], cells)
+        if negative is not None:
+            ids[:, 1] = negative
+        cells[:, 0 if negative is None else 1] = True
+        return [self._candidates(scores[ids], ids, cells)]
 
 
-class InBatch:
-    """Square matrices: the positive of row b is column b, the other rows' positives
-    are its negatives.
+class InBatch(Layout):
+    """Square matrices: the positives of other rows are the negatives of a row.
 
-    The first rows are those of the user; the positives of the other rows follow the
-    popularity, and their scores stay as they are.
-
-    Args:
-      catalogue: The catalogue.
-      shift: Added to the log q that the loss receives.
-      set_number: Number of the set of draws.
+    The positive of row b is column b. The first rows are those of the user; the
+    positives of the other rows follow the popularity, and their scores stay as they
+    are. Shift is added to the log q that the loss receives.
     """
 
     def __init__(self, catalogue: Catalogue, shift: float, set_number: int):
@@ -235,36 +220,30 @@ class InBatch:
         self.log_q = np.log(self.expected / (BATCH - 1)) + shift
         self.error = np.zeros(len(p))
 
-    def pulls(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return matrices whose first positive is the item."""
-        return [self._matrix(scores, one, (item, None)) for one in self._positives]
-
-    def pushes(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return matrices whose last positive, of another user, is the item."""
-        return [self._matrix(scores, one, (None, item)) for one in self._positives]
-
-    def hits(self, scores: np.ndarray, item: int) -> list[Candidates]:
-        """Return matrices whose first and last positives are the item."""
-        return [self._matrix(scores, one, (item, item)) for one in self._positives]
-
-    def _matrix(
+    def batches(
         self,
         scores: np.ndarray,
-        positives: np.ndarray,
-        ends: tuple[int | None, int | None],
-    ) -> Candidates:
-        first, last = ends
-        positives = positives.copy()
+        positive: int | None = None,
+        negative: int | None = None,
+    ) -> list[Candidates]:
+        """Return matrices: an item is the first positive, or the last, of another."""
         cells = np.zeros((BATCH, BATCH), bool)
-        if first is not None:
-            positives[0], cells[0, 0] = first, last is None
-        if last is not None:
-            positives[-1] = last
-            cells[: 1 if first is not None else OWN, -1] = True
-        ids = np.tile(positives, (BATCH, 1)).astype(np.int32)
-        values = self._others[ids]
-        values[:OWN] = scores[ids[:OWN]]
-        return _candidates(values, ids, self.log_q[ids], cells)
+        if negative is None:
+            cells[0, 0] = True
+        else:
+            cells[: OWN if positive is None else 1, -1] = True
+        matrices = []
+        for positives in self._positives:
+            positives = positives.copy()
+            if positive is not None:
+                positives[0] = positive
+            if negative is not None:
+                positives[-1] = negative
+            ids = np.tile(positives, (BATCH, 1)).astype(np.int32)
+            values = self._others[ids]
+            values[:OWN] = scores[ids[:OWN]]
+            matrices.append(self._candidates(values, ids, cells))
+        return matrices
 
 
 class Forces(NamedTuple):
@@ -281,19 +260,13 @@ def forces(
     known = np.isfinite(layout.expected)
     pull, push = np.zeros(len(scores)), np.zeros(len(scores))
     for item in np.flatnonzero(known).tolist():
-        pull[item] = -mean_slope(box, layout.pulls(scores, item), "scores")
-        push[item] = mean_slope(box, layout.pushes(scores, item), "scores")
+        pull[item] = -mean_slope(box, layout.batches(scores, positive=item), "scores")
+        push[item] = mean_slope(box, layout.batches(scores, negative=item), "scores")
     expected = np.where(known, layout.expected, 0)
     return Forces(catalogue.probability * pull, expected * push)
 
 
 def mean_slope(box: BlackBox, batches: list[Candidates], name: str) -> float:
     """The mean derivative of the loss by a marked cell."""
-    slopes = [box.slope(one, name) / one.cells.sum() for one in batches]
+    slopes = [box.slope(batch, name) / batch.cells.sum() for batch in batches]
     return float(np.mean(slopes))
-
-
-def _candidates(
-    scores: np.ndarray, ids: np.ndarray, log_q: np.ndarray, cells: np.ndarray
-) -> Candidates:
-    return Candidates(scores.astype(np.float32), ids, log_q.astype(np.float32), cells)

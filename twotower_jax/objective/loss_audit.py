@@ -74,7 +74,7 @@ def audit(
     make = partial(_layout, catalogue, negatives, draws, log_q == "count")
     start = np.log(catalogue.probability)
     layout = make(start, 0)
-    box.check(layout.pulls(start, 0)[0])
+    box.check(layout.batches(start, positive=0)[0])
     optimum = find_free_optimum(box, catalogue, make)
     return loss_card(box, catalogue, layout, optimum, masks_hits)
 

@@ -215,13 +215,16 @@ def loss_card(
 ) -> LossCard:
     """The card of an optimum."""
     found = _findings(box, catalogue, layout, optimum.scores)
+    used = found.response[np.isfinite(found.response)]
     start = np.log(catalogue.probability)
     groups = _groups(catalogue, layout).values()
     means = [[move[group].mean() for group in groups] for move in optimum.moves]
     items = np.flatnonzero(_common(catalogue, layout)).tolist()
-    pushes = [mean_slope(box, layout.pushes(start, i), "scores") for i in items]
+    pushes = [
+        mean_slope(box, layout.batches(start, negative=i), "scores") for i in items
+    ]
     strong = items[int(np.argmax(pushes))]
-    own = mean_slope(box, layout.hits(start, strong), "scores")
+    own = mean_slope(box, layout.batches(start, strong, strong), "scores")
     hits = abs(own) > HIT * max(pushes)
     # Finite differences over the jumps of a moved loss have signs without a meaning.
     alarms = find_alarms(found) or force_alarms(optimum.pull, optimum.push)
@@ -234,8 +237,8 @@ def loss_card(
         slope=found.slope,
         drift=found.drift,
         error=float(np.std(means, axis=0).max()),
-        response=_usual(found.response),
-        positive_response=_response(box, layout.pulls(start, strong)),
+        response=float(np.nanmedian(used)) if len(used) else np.nan,
+        positive_response=_response(box, layout.batches(start, positive=strong)),
         hits=hits,
         alarms=tuple(alarms),
     )
@@ -256,7 +259,9 @@ def _findings(
         slope=1 + float((x * drift[common]).sum() / (x * x).sum()),
         drift={name: float(drift[group].mean()) for name, group in groups.items()},
         log_q=layout.log_q[items],
-        response=np.array([_response(box, layout.pushes(log_p, i)) for i in items]),
+        response=np.array(
+            [_response(box, layout.batches(log_p, negative=i)) for i in items]
+        ),
         error=layout.error[items],
         temperature=box.temperature,
     )
@@ -280,8 +285,3 @@ def _response(box: BlackBox, batches: list[Candidates]) -> float:
     """Return the derivative by log q of the marked cells over that by their logits."""
     by_score = mean_slope(box, batches, "scores")
     return mean_slope(box, batches, "log_q") / by_score if by_score else np.nan
-
-
-def _usual(response: np.ndarray) -> float:
-    """Return the median response; nan where no negative has one."""
-    return float(np.nanmedian(response)) if np.isfinite(response).any() else np.nan

@@ -95,16 +95,16 @@ def sorted_lists(scores, seen, k):
     return best, np.where(best == -np.inf, -1, items)
 
 
-@pytest.mark.parametrize("chunk", [1, 5 * ITEMS, 2**18])
+@pytest.mark.parametrize("most", [1, 5 * ITEMS, 2**18])
 @pytest.mark.parametrize("k", [1, 20, 31, 32, 700, ITEMS])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_scores_that_are_mostly_zero_give_sorted_lists(chunk, k, sign, monkeypatch):
+def test_scores_that_are_mostly_zero_give_sorted_lists(most, k, sign, monkeypatch):
     """As of item-kNN: few scores are not 0, some of them equal; some lists are short.
 
     Below and above 0, where the zeros end or begin a list; -0.0 is 0. A query without
     any score and one that has seen all but three items are among them.
     """
-    monkeypatch.setattr(retrieve, "CHUNK", chunk)
+    monkeypatch.setattr(retrieve, "MAX_HOST_SCORES", most)
     rng = np.random.default_rng(4)
     scores = rng.integers(1, 9, (QUERIES, ITEMS)).astype(np.float32)
     scores *= rng.random(scores.shape) < rng.choice([0.002, 0.02, 0.3], (QUERIES, 1))
