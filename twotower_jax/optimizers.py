@@ -32,10 +32,7 @@ class Optimizer(Choice):
 
     name: str = ""
     learning_rate: float = key(
-        0.01,
-        above=0,
-        doc="learning rate at the first step",
-        example="0.003",
+        0.01, above=0, doc="learning rate at the first step", example="0.003"
     )
     l2: float = key(
         0.0,
@@ -75,10 +72,7 @@ class Adagrad(Optimizer):
         example="optimizer=adagrad optimizer.initial_accumulator=0.01",
     )
     eps: float = key(
-        1e-7,
-        above=0,
-        doc="added to the denominator of an update",
-        example="1.0e-6",
+        1e-7, above=0, doc="added to the denominator of an update", example="1.0e-6"
     )
 
     def transformation(self) -> optax.GradientTransformation:
@@ -97,10 +91,7 @@ class Adam(Optimizer):
 
     name: str = "adam"
     eps: float = key(
-        1e-8,
-        above=0,
-        doc="added to the denominator of an update",
-        example="1.0e-6",
+        1e-8, above=0, doc="added to the denominator of an update", example="1.0e-6"
     )
     b1: float = key(0.9, low=0, high=1, doc="decay of the first moment", example="0.5")
     b2: float = key(

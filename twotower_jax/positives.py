@@ -71,7 +71,7 @@ class ListsConfig:
 class Positives(Choice):
     """Resampling of the positives, anew each epoch, and their weights in the loss.
 
-    A subclass implements `weights`, and `draw` unless it is `repeated`.
+    A subclass implements `weights`, and may have a `draw` of its own.
 
     Class attributes:
       more: the key that leaves more positives when it is raised.
@@ -91,17 +91,21 @@ class Positives(Choice):
     lists: ListsConfig = field(default_factory=ListsConfig)
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
-        """Expected copies w_i >= 0 of each positive of an item per epoch, [n] float64.
-
-        The ``counts`` [n] float64 are the positives c_i of each item, above 0.
-        """
+        """Expected copies w_i of each of the c_i > 0 positives of an item per epoch."""
         raise NotImplementedError
 
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """Rows of an epoch: as `repeated`."""
-        return repeated(items, weights, generator)
+        """Rows floor(w) times each, and once more with probability w - floor(w).
+
+        Rows are independent, and ascend; for w below 1 a row is kept with probability
+        w. Args and result are as of `draw_epoch`.
+        """
+        whole = np.floor(weights)
+        extra = generator.random(len(items)) < (weights - whole)[items]
+        rows = np.arange(len(items), dtype=np.int32)
+        return np.repeat(rows, whole.astype(int)[items] + extra)
 
 
 @POSITIVES.add
@@ -156,12 +160,7 @@ class ToReference(Resampled):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class UpsampleCold(ToReference):
-    """A cold item's positive enters min(max_repeat, max(1, (ref / clicks)^g)) times.
-
-    Examples:
-      >>> UpsampleCold(exponent=0.5, reference=4).weights(np.array([1.0, 4.0])).tolist()
-      [2.0, 1.0]
-    """
+    """A cold item's positive enters min(max_repeat, max(1, (ref / clicks)^g)) times."""
 
     strategy: str = "upsample_cold"
     more: ClassVar[str] = "max_repeat"
@@ -180,12 +179,7 @@ class UpsampleCold(ToReference):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class DownsampleHot(ToReference):
-    """A hot item's positive is kept with probability min(1, (reference / clicks)^g).
-
-    Examples:
-      >>> DownsampleHot(reference=4).weights(np.array([1.0, 16.0])).tolist()
-      [1.0, 0.5]
-    """
+    """A hot item's positive is kept with probability min(1, (reference / clicks)^g)."""
 
     strategy: str = "downsample_hot"
     more: ClassVar[str] = "reference"
@@ -201,10 +195,6 @@ class Word2vec(Resampled):
     """A positive is kept with probability min(1, sqrt(threshold / f)): the paper.
 
     f is the share of the clicks that its item has.
-
-    Examples:
-      >>> Word2vec(threshold=0.1).weights(np.array([1.0, 9.0])).round(4).tolist()
-      [1.0, 0.3333]
 
     References:
       Mikolov et al., Distributed Representations of Words and Phrases and their
@@ -241,12 +231,7 @@ class Word2vecC(Word2vec):
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class Power(Resampled):
-    """An item is drawn in proportion to clicks^exponent, then one of its positives.
-
-    Examples:
-      >>> Power(exponent=0.0).weights(np.array([1.0, 3.0])).round(4).tolist()
-      [2.0, 0.6667]
-    """
+    """An item is drawn in proportion to clicks^exponent, then one of its positives."""
 
     strategy: str = "power"
     more: ClassVar[str] = "exponent"
@@ -267,19 +252,23 @@ class Power(Resampled):
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """As many rows as there are positives: as `with_replacement`."""
-        return with_replacement(items, weights, generator)
+        """As many draws as there are rows, each independent and in proportion to w.
+
+        Equivalent to drawing an item in proportion to c_i w_i and then one of its
+        positives uniformly. The uniform numbers come in ascending order (normalised
+        sums of exponential ones), so the look-up takes O(n).
+        """
+        ends = np.cumsum(weights[items])
+        sums = np.cumsum(generator.standard_exponential(len(items) + 1))
+        at = sums[:-1] * (ends[-1] / sums[-1])
+        rows = np.searchsorted(ends, at, side="right")
+        return np.minimum(rows, len(items) - 1).astype(np.int32)
 
 
 @POSITIVES.add
 @dataclass(unsafe_hash=True)
 class Cap(Resampled):
-    """At most cap positives per item and epoch, drawn anew each epoch.
-
-    Examples:
-      >>> Cap(cap=2).weights(np.array([4.0, 1.0])).tolist()
-      [0.5, 1.0]
-    """
+    """At most cap positives per item and epoch, drawn anew each epoch."""
 
     strategy: str = "cap"
     more: ClassVar[str] = "cap"
@@ -297,8 +286,20 @@ class Cap(Resampled):
     def draw(
         self, items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """Different rows of each item: as `without_replacement`."""
-        return without_replacement(items, weights, generator)
+        """Exactly round(c_i w_i) different rows of every item, drawn uniformly.
+
+        All rows of items with w = 1 are taken. The others are shuffled and grouped by
+        item, and the first rows of each group are taken.
+        """
+        full = weights[items] >= 1
+        rest = generator.permutation(np.flatnonzero(~full))
+        rest = rest[np.argsort(items[rest], kind="stable")]
+        number = np.bincount(items[rest], minlength=len(weights))
+        begin = np.cumsum(number) - number
+        quota = np.rint(number * weights).astype(int)
+        within = np.arange(len(rest)) - np.repeat(begin, number)
+        taken = rest[within < np.repeat(quota, number)]
+        return np.concatenate([np.flatnonzero(full), taken]).astype(np.int32)
 
 
 # --- weights and draws of all items ---------------------------------------------------
@@ -307,8 +308,14 @@ class Cap(Resampled):
 def item_weights(strategy: Positives, counts: np.ndarray) -> np.ndarray:
     """Expected appearances w_i of each positive of an item in an epoch.
 
-    Exact, [num_items] float64, of the positives c_i of each item, ``counts``; 0 where
-    c_i = 0. InputError when an epoch is expected to have less than one positive.
+    Args:
+      counts: [num_items] training positives c_i of each item.
+
+    Returns:
+      [num_items] float64, exact; 0 where c_i = 0.
+
+    Raises:
+      InputError: when an epoch is expected to have less than one positive.
 
     Examples:
       >>> item_weights(Cap(cap=2), np.array([4, 0, 2])).tolist()
@@ -343,15 +350,15 @@ def draw_epoch(
     weights: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Positives of one epoch, in no particular order: [drawn] int32 numbers of rows.
+    """Numbers of the rows of one epoch, [drawn] int32, in no particular order.
 
-    A row of item i is expected w_i times. The length changes from epoch to epoch,
-    except with power (as many as rows) and cap (sum of min(c_i, k)).
+    A row of item i is expected w_i times. The length changes from epoch to epoch, but
+    not with power (as many as rows) and cap (sum of min(c_i, k)).
 
     Args:
       strategy: a choice of POSITIVES.
       items: [rows] item of each training positive.
-      counts: [num_items] positives of each item; ValueError unless bincount(items).
+      counts: [num_items] positives of each item, bincount(items).
       weights: [num_items] float64, the result of `item_weights`.
       generator: of the epoch.
 
@@ -363,62 +370,3 @@ def draw_epoch(
     if not np.array_equal(np.bincount(items, minlength=len(counts)), counts):
         raise ValueError("counts must be the number of rows of each item, bincount")
     return strategy.draw(items, weights, generator)
-
-
-def repeated(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """Rows floor(w) times each, and once more with probability w - floor(w).
-
-    For w below 1 a row is kept with probability w. Rows are independent, and ascend.
-
-    Examples:
-      >>> rng = np.random.default_rng(0)
-      >>> repeated(np.array([0, 1, 1]), np.array([2.0, 0.0]), rng).tolist()
-      [0, 0]
-    """
-    whole = np.floor(weights)
-    extra = generator.random(len(items)) < (weights - whole)[items]
-    return np.repeat(
-        np.arange(len(items), dtype=np.int32), whole.astype(int)[items] + extra
-    )
-
-
-def with_replacement(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """As many draws as there are rows, each independent and in proportion to w.
-
-    Equivalent to drawing an item in proportion to c_i w_i and then one of its positives
-    uniformly. The uniform numbers come in ascending order (normalised sums of
-    exponential ones), so the look-up takes O(n).
-    """
-    ends = np.cumsum(weights[items])
-    sums = np.cumsum(generator.standard_exponential(len(items) + 1))
-    at = sums[:-1] * (ends[-1] / sums[-1])
-    rows = np.searchsorted(ends, at, side="right")
-    return np.minimum(rows, len(items) - 1).astype(np.int32)
-
-
-def without_replacement(
-    items: np.ndarray, weights: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    """Exactly round(c_i w_i) different rows of every item, drawn uniformly.
-
-    All rows of items with w = 1 are taken. The others are shuffled and grouped by item,
-    and the first rows of each group are taken.
-
-    Examples:
-      >>> rng = np.random.default_rng(0)
-      >>> len(without_replacement(np.zeros(4, int), np.array([0.5]), rng))
-      2
-    """
-    full = weights[items] >= 1
-    rest = generator.permutation(np.flatnonzero(~full))
-    rest = rest[np.argsort(items[rest], kind="stable")]
-    number = np.bincount(items[rest], minlength=len(weights))
-    begin = np.cumsum(number) - number
-    quota = np.rint(number * weights).astype(int)
-    within = np.arange(len(rest)) - np.repeat(begin, number)
-    taken = rest[within < np.repeat(quota, number)]
-    return np.concatenate([np.flatnonzero(full), taken]).astype(np.int32)

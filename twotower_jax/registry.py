@@ -21,7 +21,7 @@ import importlib
 import re
 import shlex
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
@@ -40,17 +40,7 @@ HIGHEST = 1e30  # a float32 holds it, and a multiple of it
 
 
 class Registry(dict[str, Entry]):
-    """A dictionary {name: choice} that knows the key which selects from it.
-
-    Examples:
-      >>> LOSSES = Registry("loss.name", {"bce": abs, "hinge": abs})
-      >>> LOSSES["bce"](-1)
-      1
-      >>> LOSSES["bcee"]
-      Traceback (most recent call last):
-        ...
-      InputError: ...one of: bce, hinge
-    """
+    """A dictionary {name: choice} that knows the key which selects from it."""
 
     def __init__(self, key: str, choices: dict[str, Entry] | None = None):
         super().__init__(choices or {})
@@ -130,17 +120,6 @@ def split(choice: T) -> tuple[T, dict[str, Any]]:
     Arms of a sweep that differ in numbers alone have equal static parts, and so share
     one compiled program. A number is an array, or a float unless it has the value that
     its key declares to compute nothing.
-
-    Examples:
-      >>> @dataclasses.dataclass(unsafe_hash=True)
-      ... class Hinge:
-      ...     name: str = "hinge"
-      ...     margin: float = 0.2
-      >>> static, numbers = split(Hinge())
-      >>> static, numbers
-      (Hinge(name='hinge', margin=None), {'margin': 0.2})
-      >>> join(static, {"margin": 0.5}).margin
-      0.5
     """
     static, numbers = copy.copy(choice), {}
     keys = {item.name: declared(item) for item in dataclasses.fields(cast(Any, choice))}
@@ -200,11 +179,9 @@ class Lazy:
         return getattr(importlib.import_module(self._name), attribute)
 
 
-def lazy_exports(
-    package: str, modules: Mapping[str, Sequence[str]]
-) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that exports {module: names} on their use."""
-    of_name = {name: module for module, names in modules.items() for name in names}
+def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package that exports {module: "names"} on their use."""
+    of_name = {name: file for file, names in modules.items() for name in names.split()}
 
     def exported(name: str) -> Any:
         if name not in of_name:
@@ -221,39 +198,23 @@ class Key(NamedTuple):
     """Allowed values, meaning and example of one key.
 
     The allowed values of a list or a dictionary are those of each of its parts.
-
-    Attributes:
-      doc: the meaning in one line, with the unit and the meaning of null.
-      example: another value than the default as the command line writes it, or all
-        words of a command where it needs others; "": another choice.
-      low: the lowest value allowed, or None.
-      high: the highest value allowed, or None.
-      above: a lower bound that is not itself allowed, or None.
-      choices: the names allowed; () for any.
-      training: whether the value is a share of the training, below 1.
-      neutral: the number that computes nothing, such as a factor of 1.
-      traced: whether the compiled step reads the value.
     """
 
-    doc: str
+    doc: str  # the meaning in one line, with the unit and the meaning of null
+    # another value than the default as the command line writes it, or all words of a
+    # command where it needs others; "": another choice
     example: str = ""
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    choices: tuple[str, ...] = ()
-    training: bool = False
+    low: float | None = None  # the lowest value allowed, or None
+    high: float | None = None  # the highest value allowed, or None
+    above: float | None = None  # a lower bound that is not itself allowed, or None
+    choices: tuple[str, ...] = ()  # the names allowed; () for any
+    training: bool = False  # whether the value is a share of the training, below 1
+    # the number that computes nothing, such as a factor of 1
     neutral: float | None = None
-    traced: bool = True
+    traced: bool = True  # whether the compiled step reads the value
 
     def allowed(self) -> str:
-        """Return the allowed values in words, "" where any value of the type is.
-
-        Examples:
-          >>> Key("a share", low=0, high=0.9).allowed()
-          '0 to 0.9'
-          >>> Key("a warm-up", low=0, training=True).allowed()
-          'at least 0, below 1'
-        """
+        """Return the allowed values in words, "" where any value of the type is."""
         if self.choices:
             return ", ".join(self.choices)
         if self.training:
@@ -267,14 +228,7 @@ class Key(NamedTuple):
         return f"{_short(self.low)} to {_short(self.high)}"
 
     def words(self, name: str, default: Any) -> list[str]:
-        """Return the words of a command that sets the key to another value.
-
-        Examples:
-          >>> Key("a margin", example="loss=hinge loss.margin=0.5").words("", 0.2)
-          ['loss=hinge', 'loss.margin=0.5']
-          >>> Key("a switch").words("training.merge_columns", True)
-          ['training.merge_columns=false']
-        """
+        """Return the words of a command that sets the key to another value."""
         if "=" in self.example:
             return shlex.split(self.example)
         value = self.example
@@ -313,28 +267,16 @@ def _short(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-def key(
-    default: T,
-    *,
-    doc: str,
-    example: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] = (),
-    training: bool = False,
-    neutral: float | None = None,
-    traced: bool = True,
-    decides: Decides = True,
-) -> T:
+def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
     """Return the dataclass field that declares a key.
 
     Args:
       default: its default; a dictionary is copied for each configuration.
+      doc: the meaning in one line, with the unit and the meaning of null.
       decides: whether its value decides any number of the run; or a function of all
         values by dotted key that says so, for a key that another one turns off. Runs
         that differ in other keys alone are the same arm.
-      doc, example, low, high, above, choices, training, neutral, traced: as in `Key`.
+      rules: the other fields of `Key`.
 
     Returns:
       A ``dataclasses.field``, typed as its default so that
@@ -354,8 +296,7 @@ def key(
         ...
       InputError: world.users=1 is out of range; give a value at least 2
     """
-    made = Key(doc, example, low, high, above, choices, training, neutral, traced)
-    metadata = {_KEY: made, _DECIDES: decides}
+    metadata = {_KEY: Key(doc, **rules), _DECIDES: decides}
     if isinstance(default, dict):
         field = dataclasses.field(default_factory=default.copy, metadata=metadata)
     else:
@@ -446,14 +387,7 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_local(key: str, path: str) -> None:
-    """Refuse the address of a server, such as https://... or s3://..., as a path.
-
-    Examples:
-      >>> check_local("data.path", "s3://shop/clicks.csv")
-      Traceback (most recent call last):
-        ...
-      InputError: data.path=s3://shop/clicks.csv is an address, and files are read ...
-    """
+    """Refuse the address of a server, such as https://... or s3://..., as a path."""
     if re.match(r"[A-Za-z][\w+.-]+://", path):
         raise InputError(
             f"{key}={path} is an address, and files are read from a disk; download it, "
@@ -462,14 +396,7 @@ def check_local(key: str, path: str) -> None:
 
 
 def check_inside(key: str, path: str) -> None:
-    """Refuse a name whose path is not inside the folder that it is joined to.
-
-    Examples:
-      >>> check_inside("name", "../toys")
-      Traceback (most recent call last):
-        ...
-      InputError: name='../toys' leads out of its folder or cannot be one; ...
-    """
+    """Refuse a name whose path is not inside the folder that it is joined to."""
     plain = path.isprintable() and "\\" not in path and len(path) <= LONGEST
     if not plain or any(part in ("", ".", "..") for part in path.split("/")):
         shown = path if len(path) <= 60 else f"{path[:60]}..."

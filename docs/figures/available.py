@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from figures.style import ITEMS, lines, zipf_counts
 from twotower_jax.data.known_items import known_items
-from twotower_jax.negatives.availability import log_known_mass, mass_tree
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import log_known_mass, make_proposal, mass_tree
 
 DRAWS, OLD = 1_024, 250
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines, zipf_counts
-from twotower_jax.negatives.expected_count import log_frequency
+from twotower_jax.negatives.frequency import log_frequency
 
 SIZES = np.array([0, 1024, 2048, 4096, 8192, 16_384, 32_768])
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from figures.optimum import ITEMS, Case, optimum, slope, target, uniform
 from figures.style import lines
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import make_proposal
 
 DRAWS = (2, 4, 8, 32, 128)
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
 from figures.uniform import user_distribution
-from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
+from twotower_jax.negatives.frequency import log_expected_count, log_frequency
 
 
 def draw() -> Figure:

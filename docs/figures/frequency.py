@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
 from twotower_jax.negatives import frequency
-from twotower_jax.negatives.expected_count import log_frequency
-from twotower_jax.negatives.proposals import make_proposal, sample
+from twotower_jax.negatives.easy import make_proposal, sample
+from twotower_jax.negatives.frequency import log_frequency
 
 STEPS, ALPHA = 3_000, 0.01
 

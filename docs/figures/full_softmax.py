@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from figures.style import lines
 from figures.uniform import user_distribution
 from twotower_jax.losses import sampled_softmax
-from twotower_jax.negatives.proposals import make_proposal, sample
+from twotower_jax.negatives.easy import make_proposal, sample
 
 ITEMS, ROWS = 500, 4_000
 DRAWS = np.array([2, 4, 8, 16, 32, 64, 128, 256])

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.negatives.expected_count import log_expected_count
+from twotower_jax.negatives.frequency import log_expected_count
 
 ITEMS, POOL, SLOTS = 20_000, 50, 16
 RATIOS = np.linspace(0.02, 0.98, 49)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
-from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
+from twotower_jax.negatives.frequency import log_expected_count, log_frequency
 
 
 def draw() -> Figure:

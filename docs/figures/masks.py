@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
-from twotower_jax.negatives.expected_count import log_frequency
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import make_proposal
+from twotower_jax.negatives.frequency import log_frequency
 
 
 def draw() -> Figure:

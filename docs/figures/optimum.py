@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax.negatives.proposals import (
+from twotower_jax.negatives.easy import (
     Proposal,
     from_weights,
     make_proposal,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import by_rank, zipf_counts
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import make_proposal
 
 
 def draw() -> Figure:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from figures.style import lines
 from twotower_jax.losses import psl, sampled_softmax
-from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
+from twotower_jax.losses.cosine import ACTIVATIONS
 
 LEAD = np.linspace(-1.5, 1.5, 121)
 TEMPERATURE = 0.05

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines, zipf_counts
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import make_proposal
 
 DRAWS = np.geomspace(4, 4096, 11).round()
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from twotower_jax.losses import sampled_softmax
 from twotower_jax.negatives.columns import Columns, separate_columns
-from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
-from twotower_jax.negatives.proposals import Proposal, log_prob, make_proposal
+from twotower_jax.negatives.easy import Proposal, log_prob, make_proposal
+from twotower_jax.negatives.frequency import log_expected_count, log_frequency
 
 ITEMS = ("A", "B", "C", "D", "E", "F")
 CLICKS = np.array([8, 4, 2, 1, 1, 0])

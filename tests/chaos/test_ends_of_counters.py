@@ -16,7 +16,7 @@ from helpers.source_steps import BATCH, HARD, RUN, batches_of, go, problem_of, s
 from twotower_jax.config.training import MOST_STEPS
 from twotower_jax.errors import InputError
 from twotower_jax.negatives import frequency as fr
-from twotower_jax.negatives.proposals import make_proposal
+from twotower_jax.negatives.easy import make_proposal
 from twotower_jax.run.loader import load_data
 
 ROWS = 3_000

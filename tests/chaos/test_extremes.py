@@ -10,7 +10,7 @@ import pytest
 from helpers.chaos import campaign, trials
 from helpers.losses import loss_of
 
-from twotower_jax.losses import LOSSES, blocks
+from twotower_jax.losses import LOSSES, blockwise
 from twotower_jax.losses.blockwise import batch_loss
 from twotower_jax.losses.logits import (
     ColumnTerms,
@@ -149,7 +149,7 @@ def in_blocks(static, case, numbers):
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_losses_in_float32_are_those_in_float64(name, monkeypatch):
     rng, worst, done = np.random.default_rng(0), 0.0, 0
-    monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 4)
+    monkeypatch.setattr(blockwise, "MAX_BLOCK_ROWS", 4)
     with campaign(f"extremes of {name}") as counts:
         for number in range(trials(300)):
             *shape, form = SHAPES[number % len(SHAPES)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.chaos import campaign, trials
 
-from twotower_jax.evaluation.slices import mean, popularity_buckets
+from twotower_jax.evaluation.metrics import mean, popularity_buckets
 from twotower_jax.training.schedule import Notes
 
 ROWS = 100_000_000

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses import LOSSES, SampledLoss
-from twotower_jax.losses.row_weights import weighted_mean
+from twotower_jax.losses.loss import weighted_mean
 from twotower_jax.model.towers import TOWERS, Tower, Towers
 from twotower_jax.registry import key
 

@@ -24,7 +24,7 @@ from twotower_jax.data.feed import make_queries
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
-from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.negatives import masks
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Trainer, fit

@@ -13,7 +13,7 @@ from twotower_jax import keys
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.logits import Scores, column_terms
-from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.training.batch_loss import (
     Context,
     TowerInputs,

@@ -17,12 +17,12 @@ from scipy import stats
 
 from twotower_jax.data.known_items import known_items
 from twotower_jax.data.log import Stage
-from twotower_jax.negatives.availability import (
+from twotower_jax.negatives.easy import (
+    from_weights,
     log_known_mass,
     mass_tree,
     sample_known,
 )
-from twotower_jax.negatives.proposals import from_weights
 
 RNG = np.random.default_rng(0)
 # Twelve decades of probability, in an order of time that is none of size.

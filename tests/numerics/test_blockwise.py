@@ -21,7 +21,6 @@ from helpers.losses import loss_of
 from helpers.quick import quick
 
 from twotower_jax.losses import LOSSES, blockwise
-from twotower_jax.losses import blocks as sizes
 from twotower_jax.losses.logits import (
     ColumnTerms,
     PairTerms,
@@ -114,7 +113,7 @@ CASES += [("logistic", "plain", 512)]
 
 @pytest.mark.parametrize(("loss", "feature", "block"), CASES)
 def test_every_loss_equals_autodiff_of_stored_logits(monkeypatch, loss, feature, block):
-    monkeypatch.setattr(sizes, "MAX_BLOCK_ROWS", block)
+    monkeypatch.setattr(blockwise, "MAX_BLOCK_ROWS", block)
     with jax.enable_x64(True):
         case = on_device(make_case(feature, seed=1))
         want, want_gradient = with_gradient(loss, case, stored)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.losses import ccl, psl, sampled_softmax
-from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
+from twotower_jax.losses.cosine import ACTIVATIONS
 
 ROWS, DRAWS = 6, 9
 

@@ -10,7 +10,7 @@ from helpers.loss_cases import FEATURES, make_case, negatives, on_device
 from helpers.losses import loss_of
 
 from twotower_jax.losses import SampledSoftmax, blockwise
-from twotower_jax.losses.softmax_pass import SoftmaxForm, softmax_loss
+from twotower_jax.losses.blockwise import SoftmaxForm, softmax_loss
 
 DECOUPLED = SoftmaxForm(decoupled=True)
 

@@ -18,7 +18,7 @@ from scipy import stats
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives.columns import catalogue_columns
-from twotower_jax.negatives.proposals import (
+from twotower_jax.negatives.easy import (
     from_weights,
     log_prob,
     make_proposal,

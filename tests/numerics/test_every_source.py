@@ -15,7 +15,6 @@ from helpers.contributing import SOURCE, block
 
 from twotower_jax import negatives as neg
 from twotower_jax.data.hard_pools import HardPools
-from twotower_jax.negatives.slots import HARD_LOG_Q
 
 ITEMS, ROWS, STEPS = 12, 6, 6_000
 CLICKS = np.arange(ITEMS, 0, -1) ** 2
@@ -71,7 +70,7 @@ SOURCES = {
     "funnel, half": slots(neg.Funnel(), funnel(), ratio=(neg.HardRatio(0.5, 0.5, 0),)),
     "mined": slots(neg.Mined()),
     "resampled": slots(neg.Resampled(candidate_num=4), (), jnp.float32(0)),
-    "dns": slots(neg.BestOf(candidate_num=3), log_q=HARD_LOG_Q["easy"]),
+    "dns": slots(neg.BestOf(candidate_num=3, log_q="easy")),
     "of a user": own_source(),
     "of a user, hard": slots(*same_category()),
 }

@@ -123,14 +123,14 @@ def test_step_zero_is_a_hit_with_gap_one():
     assert float(got.gap[0, 0]) == pytest.approx(0.9 * 11 + 0.1 * 1)
 
 
-@pytest.mark.parametrize("padding", [-1, -7, 40, 2**31 - 1])
+@pytest.mark.parametrize("padding", [-1, -7])
 def test_padding_changes_nothing(padding):
     call = run_update
-    start = call(fr.init_frequency(2, 8, 10.0), jnp.arange(5), 0, 0.1, num_items=40)
-    same = call(start, jnp.full(6, padding, jnp.int32), 1, 0.1, num_items=40)
+    start = call(fr.init_frequency(2, 8, 10.0), jnp.arange(5), 0, 0.1)
+    same = call(start, jnp.full(6, padding, jnp.int32), 1, 0.1)
     jax.tree.map(np.testing.assert_array_equal, start, same)
-    some = call(start, jnp.array([7, padding, 2, padding]), 1, 0.1, num_items=40)
-    pure = call(start, jnp.array([7, 2]), 1, 0.1, num_items=40)
+    some = call(start, jnp.array([7, padding, 2, padding]), 1, 0.1)
+    pure = call(start, jnp.array([7, 2]), 1, 0.1)
     jax.tree.map(np.testing.assert_array_equal, some, pure)
 
 

@@ -13,8 +13,8 @@ from scipy import stats
 
 from twotower_jax.losses import logits
 from twotower_jax.negatives import dns
+from twotower_jax.negatives.easy import make_proposal, sample
 from twotower_jax.negatives.mined import window
-from twotower_jax.negatives.proposals import make_proposal, sample
 
 ITEMS = 1_000
 COUNTS = (10_000 / np.arange(1, ITEMS + 1)).astype(int)

@@ -39,7 +39,7 @@ from twotower_jax.config import (
 from twotower_jax.config.convert import choices_with
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.logits import column_terms
-from twotower_jax.negatives.proposals import make_proposal, sample
+from twotower_jax.negatives.easy import make_proposal, sample
 from twotower_jax.negatives.samplers import EASY
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import draw

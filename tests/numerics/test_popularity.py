@@ -24,7 +24,7 @@ from helpers.quick import quick
 from scipy import stats
 
 from twotower_jax.data.feed import make_queries
-from twotower_jax.model.embed import all_candidates, all_queries
+from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.training.step import init_state, run_steps
 from twotower_jax.training.types import Program
 

@@ -9,7 +9,7 @@ from helpers.loss_cases import FEATURES, make_case, negatives, on_device
 
 from twotower_jax.losses import Psl
 from twotower_jax.losses.blockwise import batch_loss
-from twotower_jax.losses.pairwise_softmax import ACTIVATIONS
+from twotower_jax.losses.cosine import ACTIVATIONS
 
 TEMPERATURE = 0.25
 SIGMA = {

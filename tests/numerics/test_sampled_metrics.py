@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from twotower_jax.evaluation.auc import Contest, query_auc
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ranking import Contest, query_auc
 
 ITEMS = 10_000
 RANKS = {

@@ -10,18 +10,17 @@ from scipy import stats
 from twotower_jax.errors import InputError
 from twotower_jax.negatives import columns as cols
 from twotower_jax.negatives.columns import (
-    distinct_number,
     distinct_of_batch,
     merged_size,
     merged_size_of_arms,
 )
-from twotower_jax.negatives.expected_count import log_expected_count, log_frequency
-from twotower_jax.negatives.proposals import (
+from twotower_jax.negatives.easy import (
     from_weights,
     log_prob,
     make_proposal,
     sample,
 )
+from twotower_jax.negatives.frequency import log_expected_count, log_frequency
 from twotower_jax.negatives.samplers import EASY
 
 ITEMS = 1_000
@@ -184,26 +183,6 @@ def test_merged_size_covers_resampled_positives_and_keeps_that_of_the_log():
     assert merged_size_of_arms(counts, log, 4_096, 0) == plain
     assert merged_size_of_arms(counts, 1 / cold, 4_096, 0) == plain
     assert merged_size_of_arms(counts, cold, 4_096, 0) > plain + 1_000
-
-
-def test_no_draw_has_no_item_and_any_number_of_draws_the_only_one():
-    assert distinct_number(np.ones(1), 0) == (0, 0)
-    assert distinct_number(np.array([0.0, 3.0]), 7) == (1, 0)
-
-
-@pytest.mark.parametrize("exponent", [0, 1])
-def test_variance_of_the_distinct_number_is_that_of_pairs_of_items(exponent):
-    q = np.arange(1, 301) ** -float(exponent)
-    q, draws = q / q.sum(), 200
-    one = (1 - q) ** draws
-    both = (1 - q[:, None] - q[None, :]).clip(0) ** draws
-    pairs = both.sum() - both.diagonal().sum()
-    found = distinct_number(q, draws)
-    assert found.mean == pytest.approx(300 - one.sum())
-    exact = one.sum() + pairs - one.sum() ** 2
-    assert found.variance == pytest.approx(exact, rel=0.02)
-    if exponent == 0:
-        assert distinct_number(np.ones(1), draws, items=300) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("mask", ["same_item", "none"])

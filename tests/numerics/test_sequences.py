@@ -25,14 +25,14 @@ from helpers.sequences import (
 from helpers.source_steps import CHEAP
 
 from twotower_jax.errors import InputError
-from twotower_jax.model.embed import all_queries
 from twotower_jax.model.sequence import (
     Dropout,
     SequenceSpec,
     init_sequence,
     sequence_vectors,
+    whole_sequences,
 )
-from twotower_jax.model.tokens import whole_sequences
+from twotower_jax.model.two_tower import all_queries
 from twotower_jax.run.positives import trained_part
 from twotower_jax.training.step import run_steps, train_step
 

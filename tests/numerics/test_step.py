@@ -11,7 +11,7 @@ from helpers.source_steps import CHEAP
 
 from twotower_jax import keys
 from twotower_jax.model.tower import apply_tower
-from twotower_jax.negatives.proposals import sample
+from twotower_jax.negatives.easy import sample
 from twotower_jax.training.step import init_state, run_steps, train_step
 from twotower_jax.training.types import Program
 

@@ -45,7 +45,7 @@ SURROGATES = """
 import jax
 import numpy as np
 
-from twotower_jax.losses.pairwise_softmax import psl_logits
+from twotower_jax.losses.cosine import psl_logits
 
 d = np.linspace(-1, 1, 512).astype(np.float32)
 for name, sigma in {"tanh": np.tanh, "atan": np.arctan}.items():

@@ -26,12 +26,12 @@ from scipy import stats
 
 from twotower_jax.config import describe_keys, from_dict, from_record, to_dict
 from twotower_jax.evaluation import metrics
+from twotower_jax.evaluation.metrics import sliced_metrics
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.evaluation.ranking import Hits
-from twotower_jax.evaluation.slices import sliced_metrics
 from twotower_jax.losses import LOSSES, SampledLoss, SampledSoftmax, Term
 from twotower_jax.losses.blockwise import batch_loss
-from twotower_jax.losses.row_weights import weighted_mean
+from twotower_jax.losses.loss import weighted_mean
 from twotower_jax.model import tower
 from twotower_jax.model.embeddings import FeatureSpec
 from twotower_jax.model.towers import (
@@ -42,7 +42,7 @@ from twotower_jax.model.towers import (
     Towers,
     baseline,
 )
-from twotower_jax.negatives import EASY, proposals
+from twotower_jax.negatives import EASY, easy
 from twotower_jax.registry import key, section
 from twotower_jax.run import run
 from twotower_jax.run.checks import check_names
@@ -74,10 +74,10 @@ def test_the_law_that_is_added_draws_its_log_q(add):
     config = from_dict({"negatives": {"easy": {"sampler": "rare", "num": 4}}})
     counts = np.arange(50)
     assert config.negatives.easy.alpha == 0.75
-    proposal = proposals.make_proposal("rare", counts)
+    proposal = easy.make_proposal("rare", counts)
     expected = (counts + 1.0) ** -0.75 / ((counts + 1.0) ** -0.75).sum()
     np.testing.assert_allclose(np.exp(proposal.log_q), expected, rtol=1e-5)
-    drawn = proposals.sample(jax.random.key(0), proposal, (100_000,))
+    drawn = easy.sample(jax.random.key(0), proposal, (100_000,))
     observed = np.bincount(drawn, minlength=50)
     assert stats.chisquare(observed, 100_000 * expected).pvalue > 1e-3
 

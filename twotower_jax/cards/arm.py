@@ -12,7 +12,7 @@ from twotower_jax.cards.world import StageWindow, World, make_world
 from twotower_jax.config import Config
 from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.errors import InputError
-from twotower_jax.losses.term import ItemTerm
+from twotower_jax.losses.terms import ItemTerm
 from twotower_jax.model.towers import BASELINES, TwoTower
 from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.funnel import parse_stage

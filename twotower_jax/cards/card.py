@@ -11,9 +11,8 @@ from twotower_jax.cards.arm import SmallArm, small_arm
 from twotower_jax.cards.optimum import Optimum, find_optimum
 from twotower_jax.cards.world import World
 from twotower_jax.config import Config
-from twotower_jax.evaluation.metrics import BUCKETS
-from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.losses.two_way import TwoWay
+from twotower_jax.evaluation.metrics import BUCKETS, popularity_buckets
+from twotower_jax.losses.terms import TwoWay
 from twotower_jax.training.problem import Problem
 
 # A drift of a group in nats, and a deviation of the slope from 1, that are a move.

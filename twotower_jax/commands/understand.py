@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from twotower_jax.config import Config
     from twotower_jax.data.guess.log import Guess
     from twotower_jax.data.log import FunnelLog
-    from twotower_jax.model.towers.click_matrix import Clicks
+    from twotower_jax.model.towers.choice import Clicks
     from twotower_jax.report.log_check import Checked
 
 # Keys that have a meaning beside a column only.
@@ -76,7 +76,7 @@ def baselines(clicks: "Clicks", config: "Config") -> dict[str, str]:
 def _train_clicks(log: "FunnelLog", config: "Config") -> "Clicks":
     """Return the training positives of a log as a matrix [users, items]."""
     from twotower_jax.data.split import split
-    from twotower_jax.model.towers.click_matrix import click_matrix
+    from twotower_jax.model.towers.choice import click_matrix
 
     train = split(log, config.data).train
     return click_matrix(train.user, train.item, (log.num_users, log.num_items))

@@ -1,6 +1,10 @@
 """Quality: exact retrieval over the whole catalogue, and metrics per query."""
 
-from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.metrics import (
+    popularity_buckets,
+    ranking_metrics,
+    sliced_metrics,
+)
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.ranking import (
     Hits,
@@ -13,7 +17,6 @@ from twotower_jax.evaluation.ranking import (
     recall,
 )
 from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics
 
 __all__ = [
     "Hits",

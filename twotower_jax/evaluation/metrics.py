@@ -14,20 +14,25 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from twotower_jax.evaluation.auc import query_auc
-from twotower_jax.evaluation.catalogue import Exposure, arp, coverage, gini
-from twotower_jax.evaluation.clicks import Clicks, true_ctr, true_gain
-from twotower_jax.evaluation.ragged import Ragged
+from twotower_jax.evaluation.ragged import Ragged, keep
 from twotower_jax.evaluation.ranking import (
+    Clicks,
+    Exposure,
     Hits,
+    arp,
     average_precision,
     capped_recall,
+    coverage,
+    gini,
     hit_rate,
     ips_recall,
     match_positives,
     mrr,
     ndcg,
+    query_auc,
     recall,
+    true_ctr,
+    true_gain,
 )
 from twotower_jax.registry import Registry
 
@@ -39,30 +44,23 @@ BUCKETS = ("head", "mid", "tail")
 
 
 class Metric(NamedTuple):
-    """One metric.
+    """One metric."""
 
-    Attributes:
-      compute: evidence -> one value per query, [Q] float64, or one float ("catalogue").
-        The scope determines the type of the evidence.
-      scope: the evidence that the lists are compared with.
-        "query": the held-out positives of the query (`Hits`).
-        "best": the k items that the user would most probably click (`Hits`).
-        "uniform": the items that the user clicked in uniform exposures (`Hits`).
-        "clicks": true click probabilities (`Clicks`).
-        "catalogue": all lists together (`Exposure`); one value per split.
-        "rivals": items of a stage of the funnel (`Contest`); named by the stage and not
-        by a cutoff.
-      sliced: whether there are also values for head, mid and tail items.
-      shown: the tables that show it by default: "run" after a run; "study" in the
-        report and in comparison.csv.
-      larger_is_better: the order of arms.
-    """
-
+    # evidence -> one value per query, [Q] float64, or one float ("catalogue"). The
+    # scope determines the type of the evidence
     compute: Callable[[Any], np.ndarray | float]
+    # the evidence that the lists are compared with. "query": the held-out positives of
+    # the query (`Hits`). "best": the k items that the user would most probably click
+    # (`Hits`). "uniform": the items that the user clicked in uniform exposures
+    # (`Hits`). "clicks": true click probabilities (`Clicks`). "catalogue": all lists
+    # together (`Exposure`); one value per split. "rivals": items of a stage of the
+    # funnel (`Contest`); named by the stage and not by a cutoff
     scope: Scope = "query"
-    sliced: bool = False
+    sliced: bool = False  # whether there are also values for head, mid and tail items
+    # the tables that show it by default: "run" after a run; "study" in the report and
+    # in comparison.csv
     shown: tuple[View, ...] = ()
-    larger_is_better: bool = True
+    larger_is_better: bool = True  # the order of arms
 
 
 METRICS = Registry(
@@ -88,12 +86,7 @@ METRICS = Registry(
 
 
 def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
-    """Metrics of the given scopes, in the order of the table.
-
-    Examples:
-      >>> list(of_scope("catalogue", view="run"))
-      ['coverage']
-    """
+    """Metrics of the given scopes, in the order of the table."""
     return {
         name: metric
         for name, metric in METRICS.items()
@@ -104,18 +97,7 @@ def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:
 def metric_names(
     scopes: Collection[Scope], ks: Sequence[int], stages: Sequence[str] = ()
 ) -> list[str]:
-    """Names of all values of an evaluation.
-
-    Returns:
-      Whole metrics first, then slices, as in "recall@20", "auc@exposed",
-      "recall@20/tail".
-
-    Examples:
-      >>> metric_names({"catalogue"}, [10])
-      ['coverage@10', 'gini@10', 'arp@10']
-      >>> metric_names({"uniform"}, [10])[-1]
-      'uniform_recall@10/tail'
-    """
+    """Names of all values of an evaluation."""
     metrics = {n: m for n, m in METRICS.items() if m.scope in scopes}
     whole = [
         f"{name}@{end}"
@@ -133,22 +115,12 @@ def metric_names(
 
 
 def stem(name: str) -> str:
-    """Name of a metric without cutoff and slice.
-
-    Examples:
-      >>> stem("recall@20/tail")
-      'recall'
-    """
+    """Name of a metric without cutoff and slice."""
     return name.partition("@")[0]
 
 
 def larger_is_better(name: str) -> bool:
-    """Whether larger values of a named metric are better; True outside of the table.
-
-    Examples:
-      >>> larger_is_better("recall@20/tail"), larger_is_better("gini@20")
-      (True, False)
-    """
+    """Whether larger values of a named metric are better; True outside of the table."""
     metric = METRICS.get(stem(name))
     return metric is None or metric.larger_is_better
 
@@ -160,7 +132,9 @@ def ranking_metrics(
     metrics: Mapping[str, Metric] | None = None,
     weights: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Ranking metrics of every query, at every cutoff.
+    """Ranking metrics of every query at every cutoff, {"recall@20": [Q] float64, ...}.
+
+    A query without positives has NaN everywhere: it counts in no mean.
 
     Args:
       items: [Q, K] integers, best first; a negative item fills a short list and is
@@ -170,10 +144,6 @@ def ranking_metrics(
       metrics: metrics that are computed from `Hits`; None: all of scope "query".
       weights: [I] float64, weight of each item as a positive, which ips_recall uses;
         None: all are 1.
-
-    Returns:
-      {"recall@20": float64 [Q], ...}. A query without positives has NaN everywhere:
-      it has no value, and counts in no mean.
 
     Raises:
       ValueError: when the shapes or a cutoff do not fit, or a list contains a
@@ -211,19 +181,7 @@ def ranking_metrics(
 def catalogue_metrics(
     items: np.ndarray, counts: np.ndarray, ks: Sequence[int]
 ) -> dict[str, float]:
-    """Metrics of scope "catalogue": of the lists of all queries together.
-
-    Args:
-      items: [Q, K] integers; negative items fill short lists and are left out.
-      counts: [I] training interactions of each item.
-
-    Raises:
-      ValueError: when a cutoff is out of range or an item is not in the catalogue.
-
-    Examples:
-      >>> catalogue_metrics(np.array([[0, 1], [0, 2]]), np.ones(4), [1])["coverage@1"]
-      0.25
-    """
+    """Metrics of scope "catalogue": of the lists of all queries together."""
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
     if items.ndim != 2 or counts.ndim != 1 or len(counts) == 0:
         raise ValueError(
@@ -249,21 +207,7 @@ def catalogue_metrics(
 def click_metrics(
     listed: np.ndarray, best: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Metrics of scope "clicks", of every query at every cutoff.
-
-    Args:
-      listed: [Q, K] float64 P(click | looked at) of the items of each list, best rank
-        first; NaN where it is short.
-      best: [Q, K] float64, the same of the best possible lists.
-
-    Returns:
-      {"true_ctr@20": float64 [Q], ...}.
-
-    Examples:
-      >>> values = click_metrics(np.array([[0.2, 0.4]]), np.array([[0.4, 0.4]]), [1])
-      >>> values["true_gain@1"]
-      array([0.5])
-    """
+    """Metrics of scope "clicks", of every query at every cutoff."""
     return {
         f"{name}@{k}": np.asarray(metric.compute(Clicks(listed[:, :k], best[:, :k])))
         for k in ks
@@ -275,3 +219,90 @@ def _check_cutoffs(ks: Sequence[int], width: int) -> None:
     """Raise ValueError unless there are cutoffs and all are in 1..width."""
     if len(ks) == 0 or min(ks) < 1 or max(ks) > width:
         raise ValueError(f"cutoffs must be in 1..{width}, got {list(ks)}")
+
+
+# --- slices by the popularity of the positives, and means over queries ----------------
+
+
+def popularity_buckets(counts: np.ndarray) -> np.ndarray:
+    """Thirds of the clicks, as a bucket of each item: int8 [I], 0 head, 1 mid, 2 tail.
+
+    Items are sorted by count, largest first (equal counts: lower index first), and
+    laid end to end on a line of all clicks that is cut into three equal parts. An
+    item belongs to the part in which it begins, so that an item across a cut goes
+    to the more popular side. An item without clicks is tail.
+
+    Args:
+      counts: [I] training clicks of each item, whole numbers, at least 0.
+
+    Examples:
+      >>> popularity_buckets(np.array([1, 4, 0, 2, 2])).tolist()
+      [2, 0, 2, 1, 2]
+    """
+    given = np.asarray(counts)
+    counts = given.astype(np.int64)
+    if given.ndim != 1 or np.any(counts != given) or np.any(counts < 0):
+        raise ValueError("counts must be one whole number, at least 0, for each item")
+    buckets = np.full(len(counts), 2, np.int8)
+    order = np.argsort(-counts, kind="stable")
+    order = order[: np.count_nonzero(counts)]
+    before = np.cumsum(counts[order]) - counts[order]
+    # Whole numbers: an item that begins exactly at a cut is never rounded across.
+    buckets[order] = 3 * before // max(int(counts.sum()), 1)
+    return buckets
+
+
+def sliced_metrics(
+    items: np.ndarray,
+    positives: Ragged,
+    buckets: np.ndarray,
+    ks: Sequence[int],
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, np.ndarray]:
+    """Metrics where only the positives of one bucket are to be found.
+
+    The lists stay as they are: an item of another bucket keeps its rank and counts
+    as a miss. Args and errors are those of `ranking_metrics`, and
+
+    Args:
+      buckets: [I] int, see `popularity_buckets`; each positive needs one.
+      metrics: those that are not sliced are left out.
+
+    Returns:
+      {"recall@20/head": float64 [Q], ...}; NaN where the query has no positive in
+      the bucket.
+
+    Examples:
+      >>> positives = Ragged(np.array([0, 2]), np.array([0, 1]))
+      >>> buckets = np.array([0, 2])
+      >>> values = sliced_metrics(np.array([[0]]), positives, buckets, [1])
+      >>> float(values["recall@1/head"][0]), float(values["recall@1/tail"][0])
+      (1.0, 0.0)
+    """
+    largest = positives.items.max(initial=-1)
+    if largest >= len(buckets):
+        raise ValueError(
+            f"positives must be below the number of buckets, {len(buckets)}, got "
+            f"{largest}"
+        )
+    metrics = of_scope("query") if metrics is None else metrics
+    sliced = {name: metric for name, metric in metrics.items() if metric.sliced}
+    bucket = np.asarray(buckets)[positives.items]
+    values: dict[str, np.ndarray] = {}
+    for code, part in enumerate(BUCKETS):
+        kept = keep(positives, bucket == code)
+        whole = ranking_metrics(items, kept, ks, sliced)
+        values |= {f"{name}/{part}": value for name, value in whole.items()}
+    return values
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    values = np.asarray(values, dtype=np.float64)
+    kept = values[~np.isnan(values)]
+    return float(kept.sum() / len(kept)) if len(kept) else float("nan")
+
+
+def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Mean over queries of each metric, see `mean`."""
+    return {name: mean(values) for name, values in per_query.items()}

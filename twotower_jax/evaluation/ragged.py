@@ -6,15 +6,11 @@ import numpy as np
 
 
 class Ragged(NamedTuple):
-    """Items of each row, one row after the other.
+    """Items of each row, one row after the other."""
 
-    Attributes:
-      offsets: int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]].
-      items: int32 [nnz].
-    """
-
+    # int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]]
     offsets: np.ndarray
-    items: np.ndarray
+    items: np.ndarray  # int32 [nnz]
 
     @property
     def num_rows(self) -> int:
@@ -40,9 +36,6 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
       items: [n] integers, not negative; a repeated pair counts once.
       num_rows: number of rows; a row without pairs is empty.
 
-    Returns:
-      Ragged with `num_rows` rows.
-
     Raises:
       ValueError: when the lengths differ, a row is out of range or an item negative.
 
@@ -67,13 +60,14 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
     return Ragged(offsets, item.astype(np.int32))
 
 
-def take_rows(ragged: Ragged, rows: np.ndarray) -> Ragged:
-    """Some rows, in the order given.
+def keep(ragged: Ragged, kept: np.ndarray) -> Ragged:
+    """The rows with only the items where kept bool [nnz] is true."""
+    before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    return Ragged(before[ragged.offsets], ragged.items[kept])
 
-    Examples:
-      >>> take_rows(from_pairs([0, 1, 1, 2], [5, 3, 4, 6], 3), [2, 1]).items.tolist()
-      [6, 3, 4]
-    """
+
+def take_rows(ragged: Ragged, rows: np.ndarray) -> Ragged:
+    """Some rows, in the order given."""
     sizes = ragged.sizes[rows]
     offsets = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=offsets[1:])

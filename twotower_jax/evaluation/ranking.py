@@ -1,29 +1,28 @@
-"""Ranking metrics: one value per query, from the places of its positives in its list.
+"""Metrics: functions of the lists of queries and of the evidence for them.
 
-In all of them k is the length of the list, hit(r) = 1 if the item at rank r = 1..k is a
-positive, P the number of positives, and m = min(k, P) the hits of a perfect list.
+In metrics of ranks k is the length of the list, hit(r) = 1 if the item at rank r = 1..k
+is a positive, P the number of positives, and m = min(k, P) the hits of a perfect list.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.data import concentration
 from twotower_jax.evaluation.ragged import Ragged
 
 
 class Hits(NamedTuple):
-    """The places of the positives in the first k items of every list.
+    """The places of the positives in the first k items of every list."""
 
-    Attributes:
-      hit: [Q, k] bool, whether the item at a rank is a positive; best rank first.
-      num_positives: [Q] int64, positives of each query, at least 1. Queries without a
-        positive hold 1 here; their values become NaN afterwards.
-      weight: [Q, k] float64, weight of the positive at a rank as a target, anything at
-        a miss; or one number for all.
-    """
-
+    # [Q, k] bool, whether the item at a rank is a positive; best rank first
     hit: np.ndarray
+    # [Q] int64, positives of each query, at least 1. Queries without a positive hold 1
+    # here; their values become NaN afterwards
     num_positives: np.ndarray
+    # [Q, k] float64, weight of the positive at a rank as a target, anything at a miss;
+    # or one number for all
     weight: np.ndarray | float = 1.0
 
     @property
@@ -40,16 +39,13 @@ class Hits(NamedTuple):
 def match_positives(
     items: np.ndarray, positives: Ragged
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the positives in lists, and the number of distinct positives.
+    """Hits [Q, K] bool of the positives in lists, and their distinct numbers [Q] int64.
 
     One binary search among the sorted keys row * span + item serves all queries.
 
     Args:
       items: [Q, K] integers, best first; a negative item is a miss.
       positives: one row per query; a repeated item counts once.
-
-    Returns:
-      hits [Q, K] bool and numbers [Q] int64.
 
     Raises:
       ValueError: when a list contains a positive twice.
@@ -77,15 +73,9 @@ def match_positives(
 
 
 def recall(hits: Hits) -> np.ndarray:
-    """Share of the positives that are listed: sum_r hit(r) / P.
+    """Share of the positives that are listed: sum_r hit(r) / P, [Q] float64 in [0, 1].
 
     A perfect list has k / P < 1 where P > k; see `capped_recall`.
-
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
 
     Examples:
       >>> recall(Hits(np.array([[True, False]]), np.array([4])))
@@ -95,20 +85,10 @@ def recall(hits: Hits) -> np.ndarray:
 
 
 def ips_recall(hits: Hits) -> np.ndarray:
-    """Recall with weights of the positives: sum_r hit(r) w(r) / P.
+    """Recall with the weights of `inverse_propensities`: sum_r hit(r) w(r) / P.
 
-    The weights are clipped inverse propensities with the mean 1 over the split, see
-    `propensity.inverse_propensities`; the mean over queries estimates the recall of a
-    log in which every item had been shown equally often. One query's value can exceed
-    1.
-
-    Returns:
-      [Q] float64, not negative.
-
-    Examples:
-      >>> weight = np.array([[0.5, 1.5]])
-      >>> ips_recall(Hits(np.array([[False, True]]), np.array([3]), weight))
-      array([0.5])
+    The mean over queries estimates the recall of a log in which every item had been
+    shown equally often. One query's value can exceed 1.
     """
     return (hits.hit * hits.weight).sum(axis=1) / hits.num_positives
 
@@ -124,15 +104,9 @@ def capped_recall(hits: Hits) -> np.ndarray:
 
 
 def ndcg(hits: Hits) -> np.ndarray:
-    """Discounted gain over that of a perfect list.
+    """Discounted gain over that of a perfect list, [Q] float64 in [0, 1].
 
       sum_{r<=k} hit(r) / log2(r + 1)  /  sum_{r<=m} 1 / log2(r + 1)
-
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
 
     Examples:
       >>> ndcg(Hits(np.array([[False, False, True]]), np.array([1])))
@@ -175,12 +149,6 @@ def average_precision(hits: Hits) -> np.ndarray:
     hits(r) = hit(1) + ... + hit(r). The division by m gives a perfect list the value 1;
     trec_eval's map_cut divides by P.
 
-    Args:
-      hits: of the first k items.
-
-    Returns:
-      [Q] float64 in [0, 1].
-
     Examples:
       >>> average_precision(Hits(np.array([[False, True, True]]), np.array([3])))
       array([0.38888889])
@@ -188,3 +156,149 @@ def average_precision(hits: Hits) -> np.ndarray:
     running = np.cumsum(hits.hit, axis=1, dtype=np.float64)
     precision = hits.hit * running / hits.ranks
     return np.cumsum(precision, axis=1)[:, -1] / hits.reachable
+
+
+# --- weights of positives by how rarely their items are shown -------------------------
+
+
+def inverse_propensities(
+    counts: np.ndarray, positives: Ragged, power: float, clip: float
+) -> np.ndarray:
+    """Weight of every item as a positive of a split, 1 on average, [I] float64.
+
+      v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
+
+    Only an item that was shown can be clicked, so held-out clicks overstate the items
+    that are shown often. The propensity, that a click was observed given that the user
+    would click, is taken to be a power of the item's clicks n_i in training.
+
+    The mean over the split is that of recall: over the positives of each query, then
+    over the queries. So a list that contains all positives has an ``ips_recall`` of 1
+    on average, and equal weights give recall. Weights that are normalised within each
+    query (Yang et al.) would all be 1 where each query has one positive. The price: a
+    query whose relevant items are rarely shown counts more than others.
+
+    References:
+      Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
+      Implicit Feedback, RecSys 2018 (the power (gamma + 1) / 2, gamma from 1.5 to 3);
+      Saito et al., Unbiased Recommender Learning from Missing-Not-At-Random Implicit
+      Feedback, WSDM 2020 (the power 1/2, clipped); Swaminathan & Joachims, The
+      Self-Normalized Estimator for Counterfactual Learning, NeurIPS 2015.
+    """
+    weights = np.maximum(np.asarray(counts, np.float64), 1.0) ** -power
+    weights = np.minimum(weights, clip * _mean_weight(weights, positives))
+    return weights / _mean_weight(weights, positives)
+
+
+def _mean_weight(weights: np.ndarray, positives: Ragged) -> float:
+    """Return the mean over queries of the mean over the positives of each query."""
+    number = positives.sizes[positives.rows]
+    queries = np.count_nonzero(positives.sizes)
+    return float((weights[positives.items] / number).sum() / queries)
+
+
+# --- positives against other items ----------------------------------------------------
+
+
+class Contest(NamedTuple):
+    """Positives and other items of queries, and the scores of both."""
+
+    # items of each query -> their scores [nnz] float64, in the same order
+    score: Callable[[Ragged], np.ndarray]
+    positives: Ragged  # one row per query
+    others: Ragged  # the items to separate them from, one row per query
+
+
+def query_auc(contest: Contest) -> np.ndarray:
+    """Share of the (positive, other) pairs of each query that are ordered rightly.
+
+    References:
+      Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
+      1982.
+    """
+    positives, others = contest.positives, contest.others
+    num_queries = positives.num_rows
+    if others.num_rows != num_queries:
+        raise ValueError(
+            f"{num_queries} rows of positives, but {others.num_rows} of others"
+        )
+    right, left = contest.score(positives), contest.score(others)
+    row = np.concatenate([positives.rows, others.rows])
+    score = np.concatenate([right, left])
+    order = np.lexsort((score, row))
+    row, score = row[order], score[order]
+    is_positive = order < len(right)
+    # Twice the mean rank of each run of equal scores within a query, from 0.
+    begins = np.ones(len(row), bool)
+    begins[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(row))
+    run = np.cumsum(begins) - 1
+    first = np.concatenate([[0], np.cumsum(positives.sizes + others.sizes)])[row]
+    twice_rank = starts[run] + ends[run] - 1 - 2 * first
+    total = np.bincount(row[is_positive], twice_rank[is_positive], num_queries)
+    p, n = positives.sizes.astype(np.float64), others.sizes.astype(np.float64)
+    wins = total / 2 - p * (p - 1) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((p > 0) & (n > 0), wins / (p * n), np.nan)
+
+
+# --- true clicks ----------------------------------------------------------------------
+
+
+class Clicks(NamedTuple):
+    """P(click | looked at) of the first k items of each list, and of the best list."""
+
+    # [Q, k] float64, of the items of the list; NaN where it is shorter
+    listed: np.ndarray
+    # [Q, k] float64, of the items most probably clicked; NaN where none is left
+    best: np.ndarray
+
+
+def true_ctr(clicks: Clicks) -> np.ndarray:
+    """Mean probability of a click on the items of the list; NaN for an empty list."""
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(clicks.listed, axis=1)
+
+
+def true_gain(clicks: Clicks) -> np.ndarray:
+    """Click probability of the list over that of the best list; 1 is perfect."""
+    with np.errstate(invalid="ignore"):
+        return true_ctr(clicks) / np.nanmean(clicks.best, axis=1)
+
+
+# --- the lists of all queries together ------------------------------------------------
+
+
+class Exposure(NamedTuple):
+    """How often each of I items is listed, and its training interactions."""
+
+    times: np.ndarray  # [I] int64, lists whose first k items contain the item
+    counts: np.ndarray  # [I] float64, training interactions of the item
+
+
+def coverage(exposure: Exposure) -> float:
+    """Share of the catalogue that is in at least one list."""
+    return float(np.count_nonzero(exposure.times) / len(exposure.times))
+
+
+def gini(exposure: Exposure) -> float:
+    """Gini coefficient of the number of lists per item; NaN where all lists are empty.
+
+    0 where all items are listed equally often, (I - 1) / I where only one is.
+    """
+    if not exposure.times.any():
+        return float("nan")
+    return concentration.gini(exposure.times)
+
+
+def arp(exposure: Exposure) -> float:
+    """Average recommendation popularity; NaN where all lists are empty.
+
+      sum_i times_i counts_i / sum_i times_i
+
+    References:
+      Yin et al., Challenging the Long Tail Recommendation, VLDB 2012.
+    """
+    total = int(exposure.times.sum())
+    return float(exposure.times @ exposure.counts / total) if total else float("nan")

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -10,7 +11,6 @@ import numpy as np
 
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
-from twotower_jax.evaluation.seen_pairs import check_seen, pair_width, pairs_to_mask
 
 GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
 MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
@@ -68,7 +68,8 @@ def top_k(
     num_items, num_queries = len(item), len(query)
     if num_queries == 0:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int32)
-    table = _columns(item, k)
+    padding = _padding(num_items, k)
+    table = jnp.pad(item, ((0, padding), (0, 0))) if padding else item
     most = min(block, num_queries, MAX_SCORES // table.shape[0])
     block = max(MIN_BLOCK, most)
     workers = _workers()
@@ -105,15 +106,15 @@ def _search(
 ) -> tuple[jax.Array, jax.Array]:
     """Search blocks of queries one after the other."""
 
-    def one(args: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        query, row, column = args
+    def of_block(block: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        query, row, column = block
         # HIGHEST: accelerators otherwise round float32 products to fewer bits.
         scores = jax.lax.dot_general(
             query, table, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
         )
         return _best(scores, row, column, k=k, num_items=num_items)
 
-    return jax.lax.map(one, (queries, rows, columns))
+    return jax.lax.map(of_block, (queries, rows, columns))
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_items"))
@@ -123,17 +124,11 @@ def _best(
     """Return scores and items [block, k] of scores [block, columns] less the pairs."""
     if row.shape[0]:
         scores = scores.at[row, column].set(-jnp.inf, mode="drop")
-    pick = _pick_grouped if _grouped(num_items, k) else _pick_plain
-    best, item = pick(scores, k, num_items)
+    if _grouped(num_items, k):
+        best, item = _pick_grouped(scores, k, num_items)
+    else:
+        best, item = jax.lax.top_k(_one_zero(scores), k)
     return best, jnp.where(best == -jnp.inf, -1, item).astype(jnp.int32)
-
-
-def _pick_plain(
-    scores: jax.Array, k: int, num_items: int
-) -> tuple[jax.Array, jax.Array]:
-    """Return the top k of scores [block, num_items]; ties go to the lower column."""
-    del num_items
-    return jax.lax.top_k(_one_zero(scores), k)
 
 
 def _pick_grouped(
@@ -174,12 +169,6 @@ def _grouped(num_items: int, k: int) -> bool:
     return num_items > 2 * GROUP * k
 
 
-def _columns(candidates: jax.Array, k: int) -> jax.Array:
-    """Return the candidates [I, D], padded with zeros to whole groups."""
-    padding = _padding(len(candidates), k)
-    return jnp.pad(candidates, ((0, padding), (0, 0))) if padding else candidates
-
-
 def _padding(num_items: int, k: int) -> int:
     """Return the columns that fill the last group, 0 where there are no groups."""
     return -num_items % GROUP if _grouped(num_items, k) else 0
@@ -204,25 +193,10 @@ def _check(
     num_items = len(candidates)
     check_k(k, num_items)
     check_seen(seen, len(queries), num_items)
-    if queries.size and candidates.size:
-        _check_range(queries, candidates)
-
-
-def check_k(k: int, num_items: int) -> None:
-    """Raise InputError unless k is in 1..num_items."""
-    if not 1 <= k <= num_items:
-        raise InputError(
-            f"evaluation.k={k} must be between 1 and the number of items in the "
-            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
-        )
-
-
-def _check_range(queries: np.ndarray, candidates: jax.Array) -> None:
-    """Raise ValueError unless every score is certain to be finite.
-
-    A score is at most D times the largest entries, so one look at the embeddings
-    saves a look at every score.
-    """
+    if not queries.size or not candidates.size:
+        return
+    # A score is at most D times the largest entries, so one look at the embeddings
+    # saves a look at every score.
     largest = {}
     for name, values in (("queries", queries), ("candidates", candidates)):
         largest[name] = float(jnp.max(jnp.abs(values)))
@@ -234,3 +208,104 @@ def _check_range(queries: np.ndarray, candidates: jax.Array) -> None:
             f"scores may overflow float32: entries of queries reach "
             f"{largest['queries']:.3g}, of candidates {largest['candidates']:.3g}"
         )
+
+
+def check_k(k: int, num_items: int) -> None:
+    """Raise InputError unless k is in 1..num_items."""
+    if not 1 <= k <= num_items:
+        raise InputError(
+            f"evaluation.k={k} must be between 1 and the number of items in the "
+            f"catalogue, {num_items}; set evaluation.k to at most {num_items}"
+        )
+
+
+# --- items to mask, as pairs of a row and a column ------------------------------------
+
+
+def pair_width(seen: Ragged | None, block: int) -> int:
+    """Return the pairs kept per block: those of the largest, up to a power of two.
+
+    One width for all blocks means one compiled program; the power of two lets other
+    data share it.
+    """
+    if seen is None or len(seen.items) == 0:
+        return 0
+    edges = np.append(seen.offsets[:-1:block], seen.offsets[-1])
+    return 1 << int(np.diff(edges).max() - 1).bit_length()
+
+
+def pairs_to_mask(
+    seen: Ragged | None, first: int, shape: tuple[int, int], width: int, outside: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns int32 [blocks, width] to mask, from query `first` on."""
+    blocks, block = shape
+    rows = np.zeros((blocks, width), np.int32)
+    columns = np.full((blocks, width), outside, np.int32)
+    if seen is None or width == 0:
+        return rows, columns
+    for index in range(blocks):
+        low = min(first + index * block, seen.num_rows)
+        offsets = seen.offsets[low : low + block + 1]
+        items = seen.items[offsets[0] : offsets[-1]]
+        rows[index, : len(items)] = np.repeat(
+            np.arange(len(offsets) - 1), np.diff(offsets)
+        )
+        columns[index, : len(items)] = items
+    return rows, columns
+
+
+def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
+    """Raise ValueError unless `seen` has a row per query and known items."""
+    if seen is None:
+        return
+    if seen.num_rows != num_queries:
+        raise ValueError(f"seen has {seen.num_rows} rows for {num_queries} queries")
+    if len(seen.items) and not (seen.items.min() >= 0 and seen.items.max() < num_items):
+        raise ValueError(
+            f"seen items must be in 0..{num_items - 1}, "
+            f"got {seen.items.min()}..{seen.items.max()}"
+        )
+
+
+# --- scores that a function computes on the host --------------------------------------
+
+
+# float32 scores that one thread computes at a time: 16 MiB. The allocator of Linux
+# returns larger arrays to the system, and fresh pages cost as much as the ranking.
+MAX_HOST_SCORES = 2**22
+
+
+def top_k_of_scores(
+    score: Callable[[slice], np.ndarray],
+    shape: tuple[int, int],
+    k: int,
+    *,
+    seen: Ragged | None = None,
+    block: int = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best-scoring items of each query, for scores that are no dot products.
+
+    The tie rule, the masks and the results are those of `retrieve.top_k`.
+    """
+    num_queries, num_items = shape
+    check_k(k, num_items)
+    check_seen(seen, num_queries, num_items)
+    block = max(1, min(block, num_queries, MAX_HOST_SCORES // num_items))
+    width, columns = pair_width(seen, block), num_items + _padding(num_items, k)
+
+    def search(first: int) -> tuple[np.ndarray, np.ndarray]:
+        part = score(slice(first, min(first + block, num_queries)))
+        if not np.isfinite([part.min(), part.max()]).all():
+            raise ValueError("scores must be finite, but contain NaN or infinity")
+        scores = np.zeros((block, columns), np.float32)
+        scores[: len(part), :num_items] = part
+        rows, items = pairs_to_mask(seen, first, (1, block), width, columns)
+        best = _best(scores, rows[0], items[0], k=k, num_items=num_items)
+        scores, items = (np.asarray(x)[: len(part)] for x in best)
+        return scores, items
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        parts = list(pool.map(search, range(0, num_queries, block)))
+    empty = np.empty((0, k), np.float32), np.empty((0, k), np.int32)
+    scores, items = zip(empty, *parts, strict=True)
+    return np.concatenate(scores), np.concatenate(items)

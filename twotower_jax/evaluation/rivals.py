@@ -19,15 +19,6 @@ def rivals(
 
     An item that the user clicked is not a rival: neither a positive of the query, nor
     one of training, which the model ranks high for good reason.
-
-    Args:
-      users: [Q] distinct ascending codes, the queries; other users have no rivals.
-      kind: "uniform" (items drawn uniformly from the catalogue, the same for every
-        run) or the furthest stage of items in the requests of the positives.
-
-    Raises:
-      InputError: when the log has no requests, or no item of the stage in these
-        requests.
     """
     if kind == UNIFORM:
         rng = np.random.default_rng(UNIFORM_SEED)

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.evaluation.ragged import Ragged
-from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.evaluation.retrieve_scores import top_k_of_scores
+from twotower_jax.evaluation.ragged import Ragged, take_rows
+from twotower_jax.evaluation.retrieve import top_k, top_k_of_scores
 from twotower_jax.evaluation.spread import SpreadItems, top_k_spread
 
 # Cells of the popularity order that are looked at together.
@@ -20,12 +19,7 @@ class Scorer(Protocol):
     """Scores of Q queries for the whole catalogue."""
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best scores and items of each query, as `retrieve.top_k`.
-
-        Args:
-          k: length of the lists.
-          seen: items that are left out, a row per query; None for none.
-        """
+        """Return the k best scores and items of each query, as `retrieve.top_k`."""
         ...
 
     def of_pairs(self, pairs: Ragged) -> np.ndarray:
@@ -34,14 +28,10 @@ class Scorer(Protocol):
 
 
 class Embeddings(NamedTuple):
-    """Embeddings whose dot products are the scores.
+    """Embeddings whose dot products are the scores."""
 
-    Attributes:
-      queries: [Q, dim] float32.
-      candidates: [items, dim] float32, of one device or of several.
-    """
-
-    queries: jax.Array | np.ndarray
+    queries: jax.Array | np.ndarray  # [Q, dim] float32
+    # [items, dim] float32, of one device or of several
     candidates: jax.Array | np.ndarray | SpreadItems
 
     def with_offset(self, offset: jax.Array) -> "Embeddings":
@@ -73,17 +63,12 @@ class Embeddings(NamedTuple):
 
 
 class BlockScores(NamedTuple):
-    """Scores that a function computes for some queries at a time.
+    """Scores that a function computes for some queries at a time."""
 
-    Attributes:
-      score: a slice of the queries -> their scores [n, items] float32.
-      num_queries: Q.
-      num_items: size of the catalogue.
-    """
-
+    # a slice of the queries -> their scores [n, items] float32
     score: Callable[[slice], np.ndarray]
-    num_queries: int
-    num_items: int
+    num_queries: int  # Q
+    num_items: int  # size of the catalogue
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query."""
@@ -103,15 +88,10 @@ class BlockScores(NamedTuple):
 
 
 class SharedScores(NamedTuple):
-    """The same scores for every query.
+    """The same scores for every query."""
 
-    Attributes:
-      scores: [items] float32.
-      num_queries: Q.
-    """
-
-    scores: np.ndarray
-    num_queries: int
+    scores: np.ndarray  # [items] float32
+    num_queries: int  # Q
 
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query.
@@ -142,3 +122,38 @@ class SharedScores(NamedTuple):
     def of_pairs(self, pairs: Ragged) -> np.ndarray:
         """Return the scores [nnz] of items of each query."""
         return self.scores[pairs.items].astype(np.float64)
+
+
+# --- queries whose best items all have one score --------------------------------------
+
+
+TIED_BLOCK = 256  # queries whose scores are held at a time
+NEAR = 1e-6  # relative; scores of equal vectors may round so far apart
+
+
+def tied_queries(scores: np.ndarray) -> np.ndarray:
+    """Return [Q] whether the scores of a list are all equal."""
+    if scores.shape[1] < 2:
+        return np.zeros(len(scores), bool)
+    return np.isfinite(scores[:, 0]) & (scores[:, 0] == scores[:, -1])
+
+
+def without_order(
+    embedded: Embeddings, items: np.ndarray, tied: np.ndarray, seen: Ragged | None
+) -> np.ndarray:
+    """Return lists whose tied ones have the tied items in a fixed random order."""
+    queries, candidates = (np.asarray(one, np.float32) for one in embedded)
+    order = np.random.default_rng(0).permutation(len(candidates))
+    found, k = items.copy(), items.shape[1]
+    rows = np.flatnonzero(tied)
+    for first in range(0, len(rows), TIED_BLOCK):
+        some = rows[first : first + TIED_BLOCK]
+        scores = queries[some] @ candidates.T
+        if seen is not None:
+            left_out = take_rows(seen, some)
+            scores[left_out.rows, left_out.items] = -np.inf
+        best = scores.max(axis=1, keepdims=True)
+        equal = scores >= best - NEAR * np.maximum(np.abs(best), 1)
+        place = np.where(equal, order, len(order))
+        found[some] = np.argsort(place, axis=1)[:, :k]
+    return found

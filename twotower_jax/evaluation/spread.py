@@ -17,41 +17,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.data.processes import alone, gathered, on_host, put
-from twotower_jax.evaluation.ragged import Ragged, take_rows
+from twotower_jax.evaluation.ragged import Ragged, keep, take_rows
 from twotower_jax.evaluation.retrieve import check_k, top_k
 
 Lists = tuple[np.ndarray, np.ndarray]  # scores [Q, k] and items [Q, k]
 
 
 class Block(NamedTuple):
-    """Items of one device.
+    """Items of one device."""
 
-    Attributes:
-      copy: Number of the copy of the catalogue to which the block belongs, from 0.
-      first: Its first item.
-      vectors: [n, dim], without padding.
-    """
-
-    copy: int
-    first: int
-    vectors: jax.Array
+    copy: int  # Number of the copy of the catalogue to which the block belongs, from 0
+    first: int  # Its first item
+    vectors: jax.Array  # [n, dim], without padding
 
 
 @dataclass(frozen=True)
 class SpreadItems:
-    """Embeddings of a catalogue on several devices.
+    """Embeddings of a catalogue on several devices."""
 
-    Attributes:
-      blocks: Those of this process.
-      whole: [n, dim] all of them, one array of all devices, with padding at its end.
-      num_items: Size of the catalogue.
-      copies: Number of copies of the catalogue, each over as many devices.
-    """
-
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...]  # Those of this process
+    # [n, dim] all of them, one array of all devices, with padding at its end
     whole: jax.Array
-    num_items: int
-    copies: int
+    num_items: int  # Size of the catalogue
+    copies: int  # Number of copies of the catalogue, each over as many devices
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -72,12 +60,7 @@ class SpreadItems:
 
 
 def spread_items(embeddings: jax.Array, num_items: int) -> SpreadItems | jax.Array:
-    """Blocks of embeddings that lie on several devices.
-
-    Args:
-      embeddings: [n, dim], spread over devices by rows, copied, or both; rows behind
-        the last item are padding.
-    """
+    """Blocks of embeddings that lie on several devices."""
     sharding = embeddings.sharding
     if len(sharding.device_set) == 1:
         return embeddings[:num_items]
@@ -97,17 +80,7 @@ def top_k_spread(
     k: int,
     seen: Ragged | None = None,
 ) -> Lists:
-    """The k best-scoring items of each query, best first, as `retrieve.top_k`.
-
-    Args:
-      queries: [Q, D] float, finite.
-
-    Returns:
-      scores float32 [Q, k] and items int32 [Q, k].
-
-    Raises:
-      InputError: when k is not in 1..I.
-    """
+    """The k best-scoring items of each query, best first, as `retrieve.top_k`."""
     check_k(k, len(items))
     query = np.asarray(queries, np.float32)
     parts = np.array_split(np.arange(len(query)), items.copies)
@@ -133,18 +106,14 @@ def _of_block(query: np.ndarray, block: Block, seen: Ragged | None, k: int) -> L
     items, size = np.full((len(query), k), -1, np.int32), len(block.vectors)
     if size:
         with jax.default_device(next(iter(block.vectors.devices()))):
-            own = None if seen is None else _within(seen, block.first, size)
-            best = top_k(query, block.vectors, min(k, size), seen=own)
+            if seen is not None:  # by their places in the block
+                inside = (seen.items >= block.first) & (seen.items < block.first + size)
+                seen = keep(seen, inside)
+                seen = seen._replace(items=seen.items - np.int32(block.first))
+            best = top_k(query, block.vectors, min(k, size), seen=seen)
         scores[:, :size] = best[0]
         items[:, :size] = np.where(best[1] < 0, -1, best[1] + block.first)
     return scores, items
-
-
-def _within(seen: Ragged, first: int, number: int) -> Ragged:
-    """Return the items of each row that a block has, by their places in it."""
-    here = (seen.items >= first) & (seen.items < first + number)
-    before = np.concatenate([[0], np.cumsum(here)])
-    return Ragged(before[seen.offsets], seen.items[here] - np.int32(first))
 
 
 def _of_all_processes(

@@ -11,12 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.errors import InputError
-from twotower_jax.model.bags import Bag, bag_vectors, mean_bag
-from twotower_jax.model.embeddings import FeatureSpec, join_numbers, whole_rows
+from twotower_jax.model.embeddings import (
+    Bag,
+    FeatureSpec,
+    bag_vectors,
+    join_numbers,
+    mean_bag,
+    whole_rows,
+)
 from twotower_jax.model.history import HistoryInputs, history_inputs
 from twotower_jax.model.inputs import Inputs
-from twotower_jax.model.specs import Model
-from twotower_jax.model.tower import TowerSpec, l2_normalize
+from twotower_jax.model.tower import Model, TowerSpec, l2_normalize
 from twotower_jax.model.two_tower import encode, table_sizes
 
 PLATFORMS = ("cpu", "cuda")

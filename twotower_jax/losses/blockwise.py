@@ -2,86 +2,43 @@
 
 A block of rows gives its loss and every gradient in the same pass. Rows are compared
 with columns (candidates that all rows share) and with slots (candidates of one row).
-The softmax has a pass written by hand (`softmax_pass`). Any other loss is
-differentiated block by block.
+The softmax and PSL have a pass written by hand. Any other loss is differentiated block
+by block.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.losses.blocks import flat, in_blocks
+from twotower_jax.losses.cosine import psl_logits
 from twotower_jax.losses.logits import (
     ColumnTerms,
     RowTerms,
     Scores,
+    bias,
     column_terms,
     keep_top_k,
     mask_at_or_above,
 )
-from twotower_jax.losses.loss import Loss
-from twotower_jax.losses.softmax_pass import softmax_loss
+from twotower_jax.losses.loss import Loss, SoftmaxForm, log_sum
 from twotower_jax.registry import join, split
 
-
-def batch_loss(
-    loss: Loss,
-    scores: Scores,
-    columns: ColumnTerms,
-    rows: RowTerms,
-    *,
-    top_k: int = 0,
-) -> jax.Array:
-    """Sum of the weighted losses of the rows of a batch.
-
-    Args:
-      top_k: Number of negatives of a row with the best scores, before any correction,
-        that are kept; 0 keeps all.
-    """
-    form = loss.softmax_form()
-    if form is None or top_k:
-        return row_loss(loss, scores, columns, rows, top_k=top_k)
-    weight = getattr(loss, "negative_weight", 1.0)
-    return softmax_loss(scores, columns, rows, form, weight, loss.temperature)
+# Elements of one block of logits: 8 MB stay in a core's cache.
+BLOCK_ELEMENTS = 2**21
+MAX_BLOCK_ROWS = 512
 
 
-def row_loss(
-    loss: Loss,
-    scores: Scores,
-    columns: ColumnTerms,
-    rows: RowTerms,
-    *,
-    top_k: int = 0,
-) -> jax.Array:
-    """Return sum_i w_i loss(positive, negatives, weight)_i, block by block.
-
-    Args and returns as `batch_loss`; the rows are constants.
-    """
-    static, numbers = split(loss)
-    choice = _Choice(static, top_k)
-    return _row_sum(choice, scores, _Constants(columns, rows, numbers))
-
-
-class _Choice(NamedTuple):
-    """The static arguments of ``row_loss``."""
-
-    loss: Loss
-    top_k: int
-
-
-class _Constants(NamedTuple):
-    """The arguments of ``row_loss`` to which no gradient flows."""
-
-    columns: ColumnTerms
-    rows: RowTerms
-    numbers: dict[str, Any]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _row_sum(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
-    return _row_pass(choice, scores, constants)[0]
+def block_rows(rows: int, columns: int) -> int:
+    """Number of rows of a block; blocks are alike, so that few rows are padding."""
+    fitting = max(8, BLOCK_ELEMENTS // max(columns, 1) // 8 * 8)
+    fitting = min(MAX_BLOCK_ROWS, fitting)
+    if rows <= fitting:
+        return rows
+    blocks = -(-rows // fitting)
+    return min(fitting, -(-rows // (8 * blocks)) * 8)
 
 
 class _Sums(NamedTuple):
@@ -91,47 +48,249 @@ class _Sums(NamedTuple):
     columns: jax.Array
 
 
-class _RowBlock(NamedTuple):
-    """The rows of one block: query embeddings, logits, scores of slots, terms."""
+class _Constants(NamedTuple):
+    """The arguments of a pass to which no gradient flows."""
 
-    query: jax.Array
-    positive: jax.Array
-    slots: jax.Array
+    columns: ColumnTerms
     rows: RowTerms
+    numbers: Any  # of the loss
+
+
+def _scan_rows(
+    add_block: Callable[[_Sums, Any], tuple[_Sums, Any]], rows: Any, columns: int
+) -> tuple[_Sums, Any]:
+    """Return the sums over blocks of rows, and the values that blocks have of each row.
+
+    Padded rows have weight 0. The gradient [D, C] by the columns is made at three times
+    the speed of [C, D] on a CPU.
+
+    Args:
+      rows: arrays of rows, the query embeddings [B, D] first.
+    """
+    query = rows[0]
+    number, dim = query.shape
+    block = block_rows(number, columns)
+
+    def split_rows(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, [(0, -number % block)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(x.shape[0] // block, block, *x.shape[1:])
+
+    def join_rows(x: jax.Array) -> jax.Array:
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])[:number]
+
+    start = _Sums(jnp.zeros((), query.dtype), jnp.zeros((dim, columns), query.dtype))
+    sums, values = jax.lax.scan(add_block, start, jax.tree.map(split_rows, rows))
+    return sums, jax.tree.map(join_rows, values)
+
+
+def _backward(static: Any, gradients: Any, cotangent: tuple[jax.Array, ...]) -> Any:
+    """Return the gradients of a pass, whose first result is the loss."""
+    del static
+    return jax.tree.map(lambda gradient: cotangent[0] * gradient, gradients), None
+
+
+# --- the softmax and PSL, by hand -----------------------------------------------------
+
+
+COUPLED = SoftmaxForm()
+
+
+def softmax_loss(
+    scores: Scores,
+    columns: ColumnTerms,
+    rows: RowTerms,
+    form: SoftmaxForm = COUPLED,
+    negative_weight: jax.Array | float = 1.0,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return sum_i w_i (c log (e^p + sum_d e^{s_d - log N_d}) - p) in one pass.
+
+    d runs over the draws of row i: columns with their multiplicity, and slots. If
+    decoupled, e^p is left out of the sum, and a row without draws has loss 0. With a
+    surrogate, s_d and p are the logits of `psl`, of which that of the positive is 0.
+
+    Gradients flow to the scores, and if ``form.weighted`` to the weights of the rows.
+    The negative weight is the factor c; a surrogate reads the temperature.
+    """
+    rest = _log_sum_outside_columns(scores, rows, form, temperature)
+    arguments = _Arguments(
+        scores.query, scores.columns, scores.positive, rest, rows.weight
+    )
+    constants = _Constants(columns, rows, temperature)
+    sums: Any = _softmax_sum(form, arguments, constants)
+    log_sums, filled = sums
+    total = negative_weight * log_sums
+    if form.surrogate:
+        return total
+    return total - (rows.weight * filled * scores.positive).sum()
+
+
+def _log_sum_outside_columns(
+    scores: Scores, rows: RowTerms, form: SoftmaxForm, temperature: jax.Array | float
+) -> jax.Array:
+    """Return the log sum of the terms of each row [B] that are in no column.
+
+    They are the positive, unless decoupled, and the slots; -inf for none.
+    """
+    positive, logits = scores.positive, scores.slots
+    if form.surrogate:
+        logits = psl_logits(form.surrogate, positive, logits, temperature)
+        positive = jnp.zeros_like(positive)
+    if not logits.shape[1]:
+        return jnp.full_like(positive, -jnp.inf) if form.decoupled else positive
+    raw = jax.lax.stop_gradient(scores.slots)
+    log_mult = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
+    own = logits - rows.slots.log_count + log_mult
+    if form.decoupled:
+        rest, filled = log_sum(own)
+        return jnp.where(filled, rest, -jnp.inf)
+    # With the positive among them, so that every slot of a row may be masked.
+    parts = jnp.concatenate([positive[:, None], own], axis=1)
+    return jax.nn.logsumexp(parts, axis=1)
+
+
+class _Arguments(NamedTuple):
+    """The arguments of a pass to which gradients flow, or the gradients."""
+
+    query: jax.Array  # [B, D] query embeddings over the temperature
+    matrix: jax.Array  # [C, D] candidate embeddings of the columns
+    positive: jax.Array  # [B] logit of the positive, which a surrogate alone reads
+    rest: jax.Array  # [B] log sum of the terms that are in no column
+    weight: jax.Array  # [B] weight of the row; a gradient of 0 where it is not computed
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _softmax_sum(
+    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
+) -> tuple[jax.Array, ...]:
+    """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic}), and which rows have any
+    term, [B] float.
+    """
+    return _softmax_pass(form, arguments, constants)[0]
+
+
+def _softmax_pass(
+    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
+) -> tuple[tuple[jax.Array, ...], _Arguments]:
+    """Return the results of `_softmax_sum`, and the gradients of the first."""
+    matrix, dtype = arguments.matrix, arguments.query.dtype
+    columns, temperature = constants.columns, constants.numbers
+
+    def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
+        query, positive, rest, rows = block
+        raw = query @ matrix.T
+        logits, slope = _logits(form, raw, positive, temperature)
+        logits += mask_at_or_above(rows.limit, raw, bias(columns, rows))
+        top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), rest)
+        # Only a decoupled row may have no term at all.
+        filled = top > -jnp.inf if form.decoupled else jnp.ones(top.shape, bool)
+        top = jnp.where(filled, top, 0)
+        weights = jnp.exp(logits - top[:, None])
+        first = jnp.exp(rest - top)
+        total = jnp.where(filled, weights.sum(axis=1) + first, 1)
+        scaled = rows.weight / total
+        forces = weights * slope
+        d_query = (forces @ matrix) * scaled[:, None]
+        d_columns = sums.columns + (query * scaled[:, None]).T @ forces
+        log_sums = top + jnp.log(total)
+        loss = sums.loss + (rows.weight * log_sums).sum()
+        none = jnp.zeros_like(top)
+        d_positive = -forces.sum(axis=1) * scaled if form.surrogate else none
+        d_weight = log_sums if form.weighted else none
+        values = d_query, d_positive, first * scaled, d_weight, filled.astype(dtype)
+        return _Sums(loss, d_columns), values
+
+    rows = constants.rows._replace(weight=arguments.weight)
+    blocks = (arguments.query, arguments.positive, arguments.rest, rows)
+    sums, values = _scan_rows(add_block, blocks, matrix.shape[0])
+    d_query, d_positive, d_rest, d_weight, filled = values
+    gradients = _Arguments(d_query, sums.columns.T, d_positive, d_rest, d_weight)
+    return (sums.loss, filled), gradients
+
+
+def _logits(
+    form: SoftmaxForm,
+    raw: jax.Array,
+    positive: jax.Array,
+    temperature: jax.Array | float,
+) -> tuple[jax.Array, jax.Array | float]:
+    """Return the logits of scores, and their slope."""
+    surrogate = form.surrogate
+    if not surrogate:
+        return raw, 1.0
+
+    def of_scores(scores: jax.Array) -> jax.Array:
+        return psl_logits(surrogate, positive, scores, temperature)
+
+    return jax.jvp(of_scores, (raw,), (jnp.ones_like(raw),))
+
+
+_softmax_sum.defvjp(_softmax_pass, _backward)
+
+
+# --- any loss -------------------------------------------------------------------------
+
+
+def batch_loss(
+    loss: Loss, scores: Scores, columns: ColumnTerms, rows: RowTerms, *, top_k: int = 0
+) -> jax.Array:
+    """Sum of the weighted losses of the rows of a batch."""
+    form = loss.softmax_form()
+    if form is None or top_k:
+        return row_loss(loss, scores, columns, rows, top_k=top_k)
+    weight = getattr(loss, "negative_weight", 1.0)
+    return softmax_loss(scores, columns, rows, form, weight, loss.temperature)
+
+
+def row_loss(
+    loss: Loss, scores: Scores, columns: ColumnTerms, rows: RowTerms, *, top_k: int = 0
+) -> jax.Array:
+    """Return sum_i w_i loss(positive, negatives, weight)_i, block by block."""
+    static, numbers = split(loss)
+    choice = _Choice(static, top_k)
+    sums: Any = _row_sum(choice, scores, _Constants(columns, rows, numbers))
+    return sums[0]
+
+
+class _Choice(NamedTuple):
+    """The static arguments of ``row_loss``."""
+
+    loss: Loss
+    top_k: int
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _row_sum(
+    choice: _Choice, scores: Scores, constants: _Constants
+) -> tuple[jax.Array, ...]:
+    return _row_pass(choice, scores, constants)[0]
 
 
 def _row_pass(
     choice: _Choice, scores: Scores, constants: _Constants
-) -> tuple[jax.Array, Scores]:
+) -> tuple[tuple[jax.Array, ...], Scores]:
     """Return the sum and its gradients by the scores."""
-    # The gradient [D, C] of columns that lie as [D, C] runs at three times the speed
-    # of [C, D] on a CPU.
-    number, matrix = scores.query.shape[0], scores.columns.T
+    matrix = scores.columns.T
 
-    def add_block(
-        sums: _Sums, block: _RowBlock
-    ) -> tuple[_Sums, tuple[jax.Array, jax.Array, jax.Array]]:
-        some = Scores(block.query, matrix, block.positive, block.slots)
+    def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
+        query, positive, slots, rows = block
         loss, gradient = jax.value_and_grad(_block_loss, argnums=1)(
-            choice, some, constants._replace(rows=block.rows)
+            choice,
+            Scores(query, matrix, positive, slots),
+            constants._replace(rows=rows),
         )
         sums = _Sums(sums.loss + loss, sums.columns + gradient.columns)
         return sums, (gradient.query, gradient.positive, gradient.slots)
 
-    whole = _RowBlock(scores.query, scores.positive, scores.slots, constants.rows)
-    blocks = in_blocks(whole, number, matrix.shape[1])
-    start = _Sums(jnp.zeros((), scores.query.dtype), jnp.zeros_like(matrix))
-    sums, parts = jax.lax.scan(add_block, start, blocks)
-    d_query, d_positive, d_slots = jax.tree.map(lambda x: flat(x, number), parts)
-    return sums.loss, Scores(d_query, sums.columns.T, d_positive, d_slots)
+    blocks = (scores.query, scores.positive, scores.slots, constants.rows)
+    sums, (d_query, d_positive, d_slots) = _scan_rows(
+        add_block, blocks, matrix.shape[1]
+    )
+    return (sums.loss,), Scores(d_query, sums.columns.T, d_positive, d_slots)
 
 
 def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
-    """Return the sum of the weighted losses of the rows of one block.
-
-    Args:
-      scores: Of the rows of the block; the columns lie as [D, C].
-    """
+    """Return the sum of the weighted losses of the rows of one block."""
     rows = constants.rows
     raw = scores.query @ scores.columns
     pairs = column_terms(constants.columns, rows)
@@ -151,11 +310,4 @@ def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.A
     return (rows.weight * values).sum()
 
 
-def _row_backward(
-    choice: _Choice, gradients: Scores, cotangent: jax.Array
-) -> tuple[Scores, None]:
-    del choice
-    return jax.tree.map(lambda gradient: cotangent * gradient, gradients), None
-
-
-_row_sum.defvjp(_row_pass, _row_backward)
+_row_sum.defvjp(_row_pass, _backward)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from twotower_jax.losses.loss import LOSSES, Odds, SampledLoss, Tempered
-from twotower_jax.losses.row_weights import negative_part, weights_of
+from twotower_jax.losses.loss import (
+    LOSSES,
+    Odds,
+    SampledLoss,
+    Tempered,
+    negative_part,
+    weights_of,
+)
 from twotower_jax.registry import Lazy, key
 
 if TYPE_CHECKING:
@@ -128,16 +134,11 @@ def bce(
     loss of r drawn negatives per positive (1:2, 1:3). With ratio 0 the factor c is 1.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       ratio: Negatives per positive, or 0.
 
     Returns:
       [batch] float32 loss, unreduced.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)))
@@ -172,18 +173,13 @@ def gbce(
     t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, finite logits of the negatives.
-      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       num_items: Size of the catalogue.
       calibration: Calibration t, between 0 and 1.
       ratio: Negatives per positive, or 0, as in ``bce``.
 
     Returns:
       [batch] float32 loss, unreduced.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 3))

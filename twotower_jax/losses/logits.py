@@ -13,111 +13,74 @@ import jax.numpy as jnp
 
 
 class Scores(NamedTuple):
-    """Scores of B rows, or the arrays behind them; gradients flow to all of them.
+    """Scores of B rows, or the arrays behind them; gradients flow to all of them."""
 
-    Attributes:
-      query: [B, D] query embeddings over the temperature.
-      columns: [C, D] candidate embeddings of the columns.
-      positive: [B] logit of the row's positive.
-      slots: [B, K] scores of the row's slots; K is 0 where rows have none.
-    """
-
-    query: jax.Array
-    columns: jax.Array
-    positive: jax.Array
-    slots: jax.Array
+    query: jax.Array  # [B, D] query embeddings over the temperature
+    columns: jax.Array  # [C, D] candidate embeddings of the columns
+    positive: jax.Array  # [B] logit of the row's positive
+    slots: jax.Array  # [B, K] scores of the row's slots; K is 0 where rows have none
 
 
 class PairTerms(NamedTuple):
-    """Terms of pairs of a row and a negative, in logs.
+    """Terms of pairs of a row and a negative, in logs."""
 
-    Attributes:
-      log_mult: [B, n] log of the number of draws that the negative stands for; -inf
-        masks it.
-      log_count: [B, n] log of the negative's expected count in the row, which is
-        subtracted from the score; 0 corrects nothing.
-    """
-
+    # [B, n] log of the number of draws that the negative stands for; -inf masks it
     log_mult: jax.Array
+    # [B, n] log of the negative's expected count in the row, which is subtracted from
+    # the score; 0 corrects nothing
     log_count: jax.Array
 
 
 class ColumnTerms(NamedTuple):
-    """Terms of the C columns.
+    """Terms of the C columns."""
 
-    Attributes:
-      log_mult: [C] log of the number of draws that a column stands for; -inf for none.
-      log_count: [G, C] log of the expected count by group of rows; 0 corrects nothing.
-      key: [C] int32 item of the column.
-      place: ([C] int32 place of the column's item among the U distinct items to which
-        `ListedTerms.place` and `RowTerms.seen` refer,); () where column c has the c-th
-        of them. Not read where a row has neither.
-      strength: ([] factor of the logs of expected counts,); () for 1.
-      first: ([C] int32 the first column of each distinct item,); () where `log_count`
-        may differ between columns of one item. Read where rows list counts.
-    """
-
+    # [C] log of the number of draws that a column stands for; -inf for none
     log_mult: jax.Array
+    # [G, C] log of the expected count by group of rows; 0 corrects nothing
     log_count: jax.Array
-    key: jax.Array
+    key: jax.Array  # [C] int32 item of the column
+    # ([C] int32 place of the column's item among the U distinct items to which
+    # `ListedTerms.place` and `RowTerms.seen` refer,); () where column c has the c-th of
+    # them. Not read where a row has neither
     place: tuple[jax.Array, ...] = ()
+    # ([] factor of the logs of expected counts,); () for 1
     strength: tuple[jax.Array, ...] = ()
+    # ([C] int32 the first column of each distinct item,); () where `log_count` may
+    # differ between columns of one item. Read where rows list counts
     first: tuple[jax.Array, ...] = ()
 
 
 class ListedTerms(NamedTuple):
-    """Counts that B rows list, such as those of pools; an item has one count in a row.
+    """Counts that B rows list, as those of pools; an item has one count in a row."""
 
-    Attributes:
-      place: [B, L] int32 places of the listed items among the U distinct items of the
-        columns; C for an item that is none of them.
-      log_count: [B, L] log of the expected draws of the item.
-    """
-
+    # [B, L] int32 places of the listed items among the U distinct items of the columns;
+    # C for an item that is none of them
     place: jax.Array
-    log_count: jax.Array
+    log_count: jax.Array  # [B, L] log of the expected draws of the item
 
 
 class RowTerms(NamedTuple):
-    """Terms of B rows.
+    """Terms of B rows."""
 
-    Attributes:
-      weight: [B] weight of the row in the sum of losses.
-      key: [B] int32 the row's own item.
-      own_log_mult: [B] replaces `ColumnTerms.log_mult` in columns of the own item.
-      own_log_count: [B] replaces the log of the expected count there.
-      slots: [B, K] terms of the row's slots.
-      group: ([B] int32 group in `ColumnTerms.log_count`,); () where all are in one.
-      listed: Counts that are added to those of the columns.
-      seen: ([B, U] bool, items that are masked in the row,); () masks none.
-      limit: ([B] score, before any correction, from which on negatives are masked,);
-        () masks none.
-    """
-
-    weight: jax.Array
-    key: jax.Array
+    weight: jax.Array  # [B] weight of the row in the sum of losses
+    key: jax.Array  # [B] int32 the row's own item
+    # [B] replaces `ColumnTerms.log_mult` in columns of the own item
     own_log_mult: jax.Array
-    own_log_count: jax.Array
-    slots: PairTerms
+    own_log_count: jax.Array  # [B] replaces the log of the expected count there
+    slots: PairTerms  # [B, K] terms of the row's slots
+    # ([B] int32 group in `ColumnTerms.log_count`,); () where all are in one
     group: tuple[jax.Array, ...] = ()
+    # Counts that are added to those of the columns
     listed: tuple[ListedTerms, ...] = ()
+    # ([B, U] bool, items that are masked in the row,); () masks none
     seen: tuple[jax.Array, ...] = ()
+    # ([B] score, before any correction, from which on negatives are masked,); () masks
+    # none
     limit: tuple[jax.Array, ...] = ()
 
 
 def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array:
     """Return lambda log N, which a tempered correction subtracts: s - lambda log N.
-
-    Args:
-      log_count: [...] float; -inf for an item that is never drawn.
-      strength: ([] lambda, in [0, 1],); () for 1.
-
-    Returns:
-      [...] float; -inf stays.
-
-    Examples:
-      >>> tempered(jnp.array([-2.0, -jnp.inf]), (jnp.float32(0.5),)).tolist()
-      [-1.0, -inf]
 
     References:
       Menon et al., Long-tail learning via logit adjustment, ICLR 2021, whose tau is
@@ -129,16 +92,7 @@ def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array
 
 
 def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
-    """Terms [b, C] of the pairs of rows and columns.
-
-    Examples:
-      >>> columns = ColumnTerms(jnp.zeros(2), jnp.ones((1, 2)), jnp.arange(2))
-      >>> none = PairTerms(*2 * [jnp.zeros((1, 0))])
-      >>> masked = jnp.full(1, -jnp.inf)
-      >>> rows = RowTerms(jnp.ones(1), jnp.array([1]), masked, jnp.ones(1), none)
-      >>> column_terms(columns, rows).log_mult.tolist()  # column 1 is the own item
-      [[0.0, -inf]]
-    """
+    """Terms [b, C] of the pairs of rows and columns."""
     one_group = jnp.zeros(rows.key.shape, jnp.int32)
     log_count = columns.log_count[rows.group[0] if rows.group else one_group]
     for listed in rows.listed:
@@ -204,22 +158,14 @@ def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
 def mask_at_or_above(
     limit: tuple[jax.Array, ...], scores: jax.Array, terms: jax.Array
 ) -> jax.Array:
-    """Terms of negatives, -inf for those that score at the limit of their row or above.
-
-    Examples:
-      >>> scores, none = jnp.array([[0.2, 0.5, 0.9]]), jnp.zeros((1, 3))
-      >>> mask_at_or_above((jnp.array([0.5]),), scores, none).tolist()
-      [[0.0, -inf, -inf]]
-      >>> mask_at_or_above((), scores, none).tolist()
-      [[0.0, 0.0, 0.0]]
-    """
+    """Terms of negatives, -inf for those that score at their row's limit or above."""
     for highest in limit:
         terms = jnp.where(scores < highest[:, None], terms, -jnp.inf)
     return terms
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Whether each column is among the k best-scored of its row.
+    """Whether each column is among the k >= 1 best-scored of its row, [B, C] bool.
 
     Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
     column. A score of -inf is a masked column and never kept, so a row with fewer valid
@@ -227,13 +173,6 @@ def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
 
     Args:
       scores: [B, C] float raw scores, without log q, which would prefer rare items.
-      k: static, at least 1.
-
-    Returns:
-      [B, C] bool.
-
-    Raises:
-      ValueError: when k is below 1.
 
     Examples:
       >>> keep_top_k(jnp.array([[0.3, 0.9, -jnp.inf, 0.9]]), 1).tolist()

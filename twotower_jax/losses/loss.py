@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
-from twotower_jax.losses.self_supervised import SelfSupervised
-from twotower_jax.losses.stage_pairs import StagePairs
-from twotower_jax.losses.term import Term
-from twotower_jax.registry import Choice, Choices, check_keys, key, section
+from twotower_jax.losses.terms import SelfSupervised, StagePairs, Term
+from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
 
 if TYPE_CHECKING:
     import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
 
 
 class SoftmaxForm(NamedTuple):
-    """Static choices within the softmax, which has a pass written by hand.
+    """Static choices within the softmax, which has a pass written by hand."""
 
-    Attributes:
-      decoupled: whether the positive is left out of the sum.
-      weighted: whether gradients flow to the weights of the rows.
-      surrogate: activation of `psl`, whose logits replace the scores; "": the scores.
-    """
-
-    decoupled: bool = False
-    weighted: bool = False
+    decoupled: bool = False  # whether the positive is left out of the sum
+    weighted: bool = False  # whether gradients flow to the weights of the rows
+    # activation of `psl`, whose logits replace the scores; "": the scores
     surrogate: str = ""
 
 
@@ -59,7 +56,7 @@ def _learns(values: Mapping[str, Any]) -> bool:
 
 @dataclass(unsafe_hash=True)
 class StreamingConfig:
-    """The streaming estimator of item frequencies (sampling/frequency.py)."""
+    """The streaming estimator of item frequencies (negatives/frequency.py)."""
 
     buckets: int | None = key(
         None,
@@ -154,10 +151,12 @@ LOSSES: Choices[Loss] = Choices("loss.name")
 class Loss(Choice):
     """A loss of one positive and any number of negatives per row.
 
-    A subclass is a choice of ``loss=``: it declares its keys as fields, implements
-    `of_rows`, and is registered by ``@LOSSES.add``.
+    A subclass is a choice of ``loss=``: it declares its keys as fields, has a `formula`
+    or implements `of_rows`, and is registered by ``@LOSSES.add``.
 
     Class attributes:
+      formula: function of positive, negatives and weight, as of `of_rows`; its keyword
+        arguments are keys.
       whole_catalogue: whether the negatives are every item instead of the draws.
       pointwise: whether a constant that is added to all scores changes the loss.
       importance: whether log q weighs the negatives by one over their expected counts;
@@ -169,6 +168,7 @@ class Loss(Choice):
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
+    formula: ClassVar[Callable[..., jax.Array]]
     whole_catalogue: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     importance: ClassVar[bool] = False
@@ -189,7 +189,7 @@ class Loss(Choice):
     def of_rows(
         self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
     ) -> jax.Array:
-        """Loss of each row.
+        """Loss of each row, [batch] float32, unreduced.
 
         The fields of the choice are numbers or arrays here, and ``temperature`` that
         of the logits.
@@ -199,23 +199,17 @@ class Loss(Choice):
           negatives: [batch, columns] float, finite logits of the negatives, corrected
             by log q unless ``importance``.
           weight: [batch, columns] float, draws that a negative stands for; 0 masks it.
-
-        Returns:
-          [batch] float32, unreduced.
         """
-        raise NotImplementedError
+        names = list(inspect.signature(self.formula).parameters)[3:]
+        keys = {name: getattr(self, name) for name in names}
+        return self.formula(positive, negatives, weight, **keys)
 
     def softmax_form(self) -> SoftmaxForm | None:
         """Form of the pass written by hand; None where `of_rows` is differentiated."""
         return None
 
     def odds(self, drawn: int, num_items: int) -> Odds | None:
-        """Balance that a constant of the logits would hold; None without such a key.
-
-        Args:
-          drawn: negatives of a row.
-          num_items: size of the catalogue.
-        """
+        """Balance that a constant of the logits would hold; None without such a key."""
         return None
 
     @property
@@ -224,14 +218,7 @@ class Loss(Choice):
         return self.temperature
 
     def check(self, config: Any) -> None:
-        """Refuse a combination of the loss with other sections that cannot work.
-
-        Args:
-          config: the whole configuration.
-
-        Raises:
-          InputError: naming the keys, their values and the remedy.
-        """
+        """Refuse a combination with other sections that cannot work."""
         for term in self.terms():
             term.check(config)
 
@@ -241,12 +228,9 @@ class Loss(Choice):
         return tuple(one for one in fields if isinstance(one, Term) and one.weight)
 
     def check_towers(self, towers: Any) -> None:
-        """Refuse towers whose scores the loss cannot use.
+        """Refuse a section ``towers`` whose scores the loss cannot use.
 
         Not a part of `check`: the optimum of an arm is computed with free scores.
-
-        Args:
-          towers: the section ``towers``.
         """
 
 
@@ -333,3 +317,46 @@ def check_cosines(word: str, towers: Any) -> None:
             f"{word} needs cosines, which are bounded, but towers.normalize=false; set "
             "towers.normalize=true, or another loss"
         )
+
+
+# --- sums over the weighted negatives of a row ----------------------------------------
+
+
+def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
+    """Refuse logits that do not belong to the same rows."""
+    if positive.shape != negatives.shape[:1]:
+        raise ValueError(
+            f"positive must be [batch] and negatives [batch, columns], got "
+            f"{positive.shape} and {negatives.shape}"
+        )
+
+
+def weights_of(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
+) -> jax.Array:
+    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
+    check_shapes(positive, negatives)
+    return jnp.ones_like(negatives) if weight is None else weight
+
+
+def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return sum w v / sum w of each row, [batch]; 0 where the weights sum to 0."""
+    total = weight.sum(axis=1)
+    return (weight * values).sum(axis=1) / jnp.where(total > 0, total, 1)
+
+
+def negative_part(
+    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
+) -> jax.Array:
+    """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`."""
+    each = jax.nn.softplus(negatives)
+    counted = (weight * each).sum(axis=1)
+    return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)
+
+
+def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf."""
+    filled = (logits > -jnp.inf).any(axis=1)
+    return jax.nn.logsumexp(
+        jnp.where(filled[:, None], logits, 0), axis=1
+    ) * filled, filled

@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING
 from twotower_jax.registry import lazy_exports
 
 if TYPE_CHECKING:
-    from twotower_jax.model.embed import all_candidates, all_queries
     from twotower_jax.model.embeddings import FeatureSpec
-    from twotower_jax.model.specs import Model
-    from twotower_jax.model.tower import TowerSpec, l2_normalize
-    from twotower_jax.model.two_tower import embed_candidates, encode, init_params
+    from twotower_jax.model.tower import Model, TowerSpec, l2_normalize
+    from twotower_jax.model.two_tower import (
+        all_candidates,
+        all_queries,
+        embed_candidates,
+        encode,
+        init_params,
+    )
 
 __all__ = [
     "FeatureSpec",
@@ -25,10 +29,8 @@ __all__ = [
 
 # Imported on use: the keys of towers, in this room, are read before JAX may be.
 MODULES = {
-    "embed": ("all_candidates", "all_queries"),
-    "embeddings": ("FeatureSpec",),
-    "specs": ("Model",),
-    "tower": ("TowerSpec", "l2_normalize"),
-    "two_tower": ("embed_candidates", "encode", "init_params"),
+    "embeddings": "FeatureSpec",
+    "tower": "Model TowerSpec l2_normalize",
+    "two_tower": "all_candidates all_queries embed_candidates encode init_params",
 }
 __getattr__ = lazy_exports(__name__, MODULES)

@@ -3,6 +3,11 @@
 A batch touches few rows of a table. Its distinct rows are gathered, the loss is a
 function of these rows, and the optimizer writes them back, so that the cost of a step
 does not depend on the size of the table.
+
+Features of several values per entity are bags: weighted means of rows. The vector of a
+bag is linear in the rows, so the loss is differentiated by the vector, and the gradient
+of a row is a weighted sum over the bags that hold it. Nothing is sorted, and no array
+has one row per value of the batch.
 """
 
 from collections.abc import Sequence
@@ -22,26 +27,19 @@ from twotower_jax.data.shards import (
     stored_rows,
     table_shards,
 )
-from twotower_jax.negatives.distinct import find_distinct
+from twotower_jax.negatives.columns import find_distinct
 
 # TableRows of a table that are initialised at a time: 16 MB at dimension 64.
 INIT_ROWS = 2**16
 
 
 class FeatureSpec(NamedTuple):
-    """A feature of one tower, static.
+    """A feature of one tower, static."""
 
-    Attributes:
-      name: as in the configuration.
-      kind: "id", "categorical", "multi", "history", "numeric" or "vector".
-      size: rows of its table; 0 for numeric and vector.
-      width: numbers of a vector; 0 for other kinds.
-    """
-
-    name: str
-    kind: str
-    size: int
-    width: int = 0
+    name: str  # as in the configuration
+    kind: str  # "id", "categorical", "multi", "history", "numeric" or "vector"
+    size: int  # rows of its table; 0 for numeric and vector
+    width: int = 0  # numbers of a vector; 0 for other kinds
 
     @property
     def numbers(self) -> int:
@@ -50,27 +48,17 @@ class FeatureSpec(NamedTuple):
 
 
 class TableRows(NamedTuple):
-    """The distinct rows that a batch touches in one table.
+    """The distinct rows that a batch touches in one table."""
 
-    Attributes:
-      ids: [R] int32, ascending, padded with the table's size.
-      place: the looked-up ids' shape, index of each into ``ids``; None where the
-        looked-up ids are the first of these.
-      present: same shape, False for a missing value.
-    """
-
-    ids: jax.Array
+    ids: jax.Array  # [R] int32, ascending, padded with the table's size
+    # the looked-up ids' shape, index of each into `ids`; None where the looked-up ids
+    # are the first of these
     place: jax.Array | None
-    present: jax.Array
+    present: jax.Array  # same shape, False for a missing value
 
 
 def is_of_ids(table: str) -> bool:
-    """Whether a table holds embeddings of users or items, not of features.
-
-    Examples:
-      >>> is_of_ids("query.history"), is_of_ids("candidate.category")
-      (True, False)
-    """
+    """Whether a table holds embeddings of users or items, not of features."""
     return table.split(".", 1)[1] in ("id", "history")
 
 
@@ -81,11 +69,6 @@ def init_table(
 
     Blocks of rows have keys of their own, so that the memory beside the table does not
     grow with it.
-
-    Examples:
-      >>> table = init_table(jax.random.key(0), 3, 2, 0.1)
-      >>> table.shape, bool(jnp.abs(table).max() <= 0.1)
-      ((3, 2), True)
     """
     shards = table_shards()
     if shards > 1:
@@ -139,16 +122,7 @@ def _init_block(
 
 
 def find_rows(ids: jax.Array, size: int) -> TableRows:
-    """Distinct rows of a table among ids.
-
-    Args:
-      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-
-    Examples:
-      >>> rows = find_rows(jnp.array([3, 1, 3, -1]), 4)
-      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
-      ([1, 3, 4, 4], [1, 0, 1, 2], [True, True, True, False])
-    """
+    """Distinct rows of a table among ids."""
     present = (ids >= 0) & (ids < size)
     flat = jnp.where(present, ids, size).reshape(-1)
     found = find_distinct(flat, min(flat.size, size + 1), size)
@@ -156,45 +130,19 @@ def find_rows(ids: jax.Array, size: int) -> TableRows:
 
 
 def ascending_rows(ids: jax.Array, size: int) -> TableRows:
-    """Rows of ids that are distinct and ascend.
-
-    Args:
-      ids: [R] int32; behind the last row of the table they may repeat.
-
-    Examples:
-      >>> rows = ascending_rows(jnp.array([1, 3, 4, 4]), 4)
-      >>> rows.ids.tolist(), rows.place, rows.present.tolist()
-      ([1, 3, 4, 4], None, [True, True, False, False])
-    """
+    """Rows of ids that are distinct and ascend."""
     return TableRows(jnp.minimum(ids, size), None, ids < size)
 
 
 def whole_rows(ids: jax.Array, size: int) -> TableRows:
-    """All rows of a table, in their order: ids are places in the table itself.
-
-    Args:
-      ids: int32 of any shape; an id outside 0..size-1 is a missing value.
-
-    Examples:
-      >>> rows = whole_rows(jnp.array([3, -1]), 4)
-      >>> rows.ids.tolist(), rows.place.tolist(), rows.present.tolist()
-      ([0, 1, 2, 3], [3, 0], [True, False])
-    """
+    """All rows of a table, in their order: ids are places in the table itself."""
     present = (ids >= 0) & (ids < size)
     every = jnp.arange(size, dtype=jnp.int32)
     return TableRows(every, jnp.where(present, ids, 0), present)
 
 
 def gather(table: jax.Array, rows: TableRows) -> jax.Array:
-    """Gathered rows of a table.
-
-    Returns:
-      [R, dim] float32; padding is 0.
-
-    Examples:
-      >>> gather(jnp.array([[1.0], [2.0]]), find_rows(jnp.array([1, -1]), 2)).tolist()
-      [[2.0], [0.0]]
-    """
+    """Gathered rows of a table, [R, dim] float32."""
     if table_shards() == 1:
         return table.at[rows.ids].get(mode="fill", fill_value=0)
 
@@ -206,14 +154,7 @@ def gather(table: jax.Array, rows: TableRows) -> jax.Array:
 
 
 def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
-    """Numbers of several features side by side.
-
-    Args:
-      parts: [E] or [E, width] float32 each.
-
-    Returns:
-      [E, n] float32; None without any.
-    """
+    """Numbers of several features side by side, [E, n] float32."""
     columns = [part[:, None] if part.ndim == 1 else part for part in parts]
     return jnp.concatenate(columns, 1) if columns else None
 
@@ -221,14 +162,7 @@ def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
 def number_vectors(
     features: Sequence[FeatureSpec], numbers: jax.Array | None, kernel: jax.Array | None
 ) -> list[jax.Array]:
-    """Vectors of the features that are numbers: x W, with n rows of W for n numbers.
-
-    Args:
-      numbers: [E, n] float32, in the order of the features; None without any.
-
-    Returns:
-      [E, dim] float32 per feature that is a number or a vector.
-    """
+    """Vectors of the features that are numbers: x W, with n rows of W for n numbers."""
     vectors: list[jax.Array] = []
     if numbers is None or kernel is None:
         return vectors
@@ -243,20 +177,62 @@ def number_vectors(
 
 
 def look_up(values: jax.Array, rows: TableRows) -> jax.Array:
-    """Vectors of entities with one id each, from gathered rows.
-
-    Args:
-      values: [R, dim] float32, the result of `gather`.
-      rows: with places [E], or those of the first E of distinct ids.
-
-    Returns:
-      [E, dim] float32; 0 for a missing value.
-
-    Examples:
-      >>> rows = find_rows(jnp.array([1, 1, -1]), 2)
-      >>> look_up(gather(jnp.array([[1.0], [2.0]]), rows), rows).tolist()
-      [[2.0], [2.0], [0.0]]
-    """
+    """Vectors of entities with one id each, from gathered rows, [E, dim] float32."""
     first = rows.present.shape[0]
     found = values[:first] if rows.place is None else values[rows.place]
     return found * rows.present[:, None].astype(values.dtype)
+
+
+# --- bags -----------------------------------------------------------------------------
+
+
+# Values that are added per turn of the loop.
+UNROLL = 4
+
+
+class Bag(NamedTuple):
+    """Rows of a table per entity, and their weights."""
+
+    ids: jax.Array  # [E, width] int32; the table's size for a missing value
+    weight: jax.Array  # [E, width] float32, 0 for a missing value
+    total: jax.Array  # [E] float32 above 0, by which the weighted sum is divided
+
+
+def mean_bag(ids: jax.Array, size: int) -> Bag:
+    """Bag whose vector is the mean of the rows that are present."""
+    present = (ids >= 0) & (ids < size)
+    number = jnp.maximum(present.sum(axis=1), 1).astype(jnp.float32)
+    return Bag(jnp.where(present, ids, size), present.astype(jnp.float32), number)
+
+
+def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
+    """Vectors of bags: sum_w weight_w row_w / total, [E, dim] float32."""
+    return _weighted_sums(table, bag.ids, bag.weight) / bag.total[:, None]
+
+
+def gather_bags(table: jax.Array, bag: Bag) -> jax.Array:
+    """Vectors of bags of a table that may be spread over devices, [E, dim] float32."""
+    if table_shards() == 1:
+        return bag_vectors(table, bag)
+
+    def own_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
+        places = own_places(ids, table.shape[0])
+        own = jnp.where(places < table.shape[0], weight, 0)
+        return over_tables(_weighted_sums(table, places, own))
+
+    sums = on_shards(own_sums, (BY_ROWS, WHOLE, WHOLE), WHOLE)
+    return sums(table, bag.ids, bag.weight) / bag.total[:, None]
+
+
+def _weighted_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return the weighted sums [E, dim] of rows of a table."""
+    number, width = ids.shape
+    ids, weight = ids.T, weight.T
+
+    def add(place: jax.Array, total: jax.Array) -> jax.Array:
+        # A missing value reads some row, with weight 0.
+        return total + table.at[ids[place]].get(mode="clip") * weight[place][:, None]
+
+    # The sum stays in the cache, and no [E, width, dim] is stored.
+    start = jnp.zeros((number, table.shape[1]), table.dtype)
+    return jax.lax.fori_loop(0, width, add, start, unroll=min(width, UNROLL))

@@ -22,36 +22,33 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.shards import take_known
-from twotower_jax.model.bags import Bag, gather_bags
-from twotower_jax.model.embeddings import FeatureSpec, join_numbers, number_vectors
+from twotower_jax.model.embeddings import (
+    Bag,
+    FeatureSpec,
+    gather_bags,
+    join_numbers,
+    number_vectors,
+)
 from twotower_jax.model.sequence import (
     Dropout,
     SequenceSpec,
+    Tokens,
     init_sequence,
     sequence_vectors,
+    whole_sequences,
 )
-from twotower_jax.model.tokens import Tokens, whole_sequences
 
 
 class HistorySpec(NamedTuple):
-    """The static shape of histories.
+    """The static shape of histories."""
 
-    Attributes:
-      items: size of the catalogue.
-      length: items of a history that are read, the last ones.
-      pooling: "mean", "recency", "attention" or "transformer".
-      half_life: places after which the weight of an item has halved (recency).
-      features: of an item: its id, and features of the data.
-      shared: whether items use the tables of the candidate tower.
-      sequence: shape of the transformer; None with another pooling.
-    """
-
-    items: int
-    length: int
-    pooling: str
-    half_life: float
-    features: tuple[FeatureSpec, ...]
-    shared: bool
+    items: int  # size of the catalogue
+    length: int  # items of a history that are read, the last ones
+    pooling: str  # "mean", "recency", "attention" or "transformer"
+    half_life: float  # places after which the weight of an item has halved (recency)
+    features: tuple[FeatureSpec, ...]  # of an item: its id, and features of the data
+    shared: bool  # whether items use the tables of the candidate tower
+    # shape of the transformer; None with another pooling
     sequence: SequenceSpec | None = None
 
     @property
@@ -72,33 +69,21 @@ class HistorySpec(NamedTuple):
 
 
 class HistoryInputs(NamedTuple):
-    """Inputs of E histories beside their bags.
+    """Inputs of E histories beside their bags."""
 
-    Attributes:
-      present: [E, length] bool, False where a place holds no item; of a stream of
-        tokens [tokens].
-      numbers: [E, n] float32 of the numeric features and vectors of the items, pooled;
-        with attention and transformer [places, n]; None without any.
-      tokens: places of the tokens of a transformer; None with another pooling.
-      dropout: of a training step of a transformer, or None.
-    """
-
+    # [E, length] bool, False where a place holds no item; of a stream of tokens
+    # [tokens]
     present: jax.Array
+    # [E, n] float32 of the numeric features and vectors of the items, pooled; with
+    # attention and transformer [places, n]; None without any
     numbers: jax.Array | None
+    # places of the tokens of a transformer; None with another pooling
     tokens: Tokens | None = None
-    dropout: Dropout | None = None
+    dropout: Dropout | None = None  # of a training step of a transformer, or None
 
 
 def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
-    """Initial dense parameters of histories.
-
-    Args:
-      spec: static shape.
-
-    Returns:
-      "numeric" [n, dim] float32 with n numbers per item, those of vectors included,
-      "attention" [dim] float32 with attention, and "transformer" with one.
-    """
+    """Initial dense parameters of histories."""
     params, numeric = {}, sum(one.numbers for one in spec.features)
     if numeric:
         params["numeric"] = 0.05 * jax.random.normal(key, (numeric, dim))
@@ -112,17 +97,7 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
 def history_inputs(
     spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
 ) -> tuple[dict[str, Bag], HistoryInputs]:
-    """Inputs of histories.
-
-    Args:
-      spec: static shape.
-      items: [E, length] int32, the latest first; ids below 0 or above the
-        last item are padding.
-
-    Returns:
-      {table: bags}, one bag per history, with attention and transformer one per place;
-      and the rest.
-    """
+    """Inputs of histories."""
     tokens = None
     if spec.sequence is not None:
         items = items[:, ::-1]  # a transformer reads the oldest first
@@ -134,13 +109,7 @@ def history_inputs(
 def place_inputs(
     spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
 ) -> tuple[dict[str, Bag], HistoryInputs]:
-    """Inputs of histories, or of tokens, in the order in which they are given.
-
-    Args:
-      spec: static shape.
-      items: [E, length] int32, or [E, 1] with attention and transformer; ids below 0
-        or above the last item are padding.
-    """
+    """Inputs of histories, or of tokens, in the order in which they are given."""
     present = (items >= 0) & (items < spec.items)
     known = jnp.where(present, items, spec.items)
     places = jnp.arange(spec.length, dtype=jnp.float32)
@@ -196,15 +165,7 @@ def _total(weight: jax.Array) -> jax.Array:
 def history_vectors(
     spec: HistorySpec, params: dict, values: dict[str, jax.Array], inputs: HistoryInputs
 ) -> jax.Array:
-    """Vectors of histories.
-
-    Args:
-      spec: static shape.
-      values: {table: [E, dim]} vectors of the bags; of places [E x length, dim].
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Vectors of histories, [E, dim] float32."""
     parts = [values[table] for table in spec.tables]
     parts += number_vectors(spec.features, inputs.numbers, params.get("numeric"))
     vectors = functools.reduce(jnp.add, parts)
@@ -225,20 +186,7 @@ def history_vectors(
 
 
 def attend(vectors: jax.Array, query: jax.Array, present: jax.Array) -> jax.Array:
-    """Attention of one query over the places of each row.
-
-    Args:
-      vectors: [E, length, dim] float32.
-      present: [E, length] bool.
-
-    Returns:
-      [E, dim] float32; 0 where nothing is present.
-
-    Examples:
-      >>> vectors = jnp.array([[[1.0], [3.0], [9.0]]])
-      >>> attend(vectors, jnp.zeros(1), jnp.array([[True, True, False]])).tolist()
-      [[2.0]]
-    """
+    """Attention of one query over the places of each row, [E, dim] float32."""
     scores = jnp.where(present, jnp.einsum("eld,d->el", vectors, query), -jnp.inf)
     top = jax.lax.stop_gradient(scores.max(axis=1, keepdims=True))
     # A masked score is replaced before exp, so that its gradient is 0 and not nan.

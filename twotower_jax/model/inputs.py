@@ -7,44 +7,36 @@ import jax.numpy as jnp
 
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.shards import take_known
-from twotower_jax.model.bags import Bag, first_bags, mean_bag
 from twotower_jax.model.embeddings import (
+    Bag,
     TableRows,
     ascending_rows,
     find_rows,
     join_numbers,
+    mean_bag,
 )
-from twotower_jax.model.history import HistoryInputs, history_inputs
-from twotower_jax.model.specs import Model
-from twotower_jax.model.tower import TowerSpec
+from twotower_jax.model.history import HistoryInputs, history_inputs, place_inputs
+from twotower_jax.model.sequence import stream_tokens
+from twotower_jax.model.tower import Model, TowerSpec
 
 
 class Inputs(NamedTuple):
-    """Inputs of a tower for E entities.
+    """Inputs of a tower for E entities."""
 
-    Attributes:
-      rows: {table: rows} of features of one value, the names of tables as in
-        "query.id".
-      bags: {table: bags} of features of several values, and of the items of histories.
-      numbers: [E, n] float32 of the numeric features and vectors; None without any.
-      history: the rest of the inputs of histories; None where none is read.
-    """
-
+    # {table: rows} of features of one value, the names of tables as in "query.id"
     rows: dict[str, TableRows]
+    # {table: bags} of features of several values, and of the items of histories
     bags: dict[str, Bag]
+    # [E, n] float32 of the numeric features and vectors; None without any
     numbers: jax.Array | None
+    # the rest of the inputs of histories; None where none is read
     history: HistoryInputs | None
 
 
 def query_inputs(
     model: Model, entities: Entities, queries: Queries, target: jax.Array | None
 ) -> Inputs:
-    """Inputs of the query tower.
-
-    Args:
-      target: [E] int32 item of each row, which is left out of its own history; None
-        leaves nothing out, and neither does a sequence, which ends before the target.
-    """
+    """Inputs of the query tower."""
     inputs = feature_inputs("query", model.query, entities.query, queries.user)
     history = model.query.history
     if history is None:
@@ -66,30 +58,15 @@ def candidate_inputs(
     *,
     distinct: bool = False,
 ) -> Inputs:
-    """Inputs of the candidate tower.
-
-    Args:
-      items: [E] int32; an id outside of the catalogue has no value in any feature.
-      shown: [E, features] bool, features whose value is read; None: all of them.
-    """
-    return feature_inputs(
-        "candidate",
-        model.candidate,
-        entities.candidate,
-        items,
-        shown,
-        distinct=distinct,
-    )
+    """Inputs of the candidate tower."""
+    spec, features = model.candidate, entities.candidate
+    return feature_inputs("candidate", spec, features, items, shown, distinct=distinct)
 
 
 def last_items(
     length: int, clicks: jax.Array | None, queries: Queries
 ) -> jax.Array | None:
-    """Last items of the history of each query, the latest first.
-
-    Returns:
-      [E, length] int32, padded with -1; None where the queries have no histories.
-    """
+    """Last items of the history of each query, the latest first, [E, length] int32."""
     begin, end = queries.begin, queries.end
     if clicks is None or begin is None or end is None:
         return None
@@ -107,15 +84,7 @@ def feature_inputs(
     *,
     distinct: bool = False,
 ) -> Inputs:
-    """Inputs of a tower, histories excepted.
-
-    Args:
-      spec: static shape of the tower.
-      ids: [E] int32 users or items.
-      shown: [E, features] bool, features whose value is read; None: all of them.
-      distinct: whether the ids ascend, no user or item stands twice, and all features
-        are read: their rows of the table are then found without a sort.
-    """
+    """Inputs of a tower, histories excepted."""
     rows, bags, numbers = {}, {}, []
     for place, feature in enumerate(spec.features):
         if feature.kind == "history":
@@ -147,6 +116,21 @@ def first_entities(inputs: Inputs, number: int) -> Inputs:
         )
         for name, r in inputs.rows.items()
     }
-    bags = {name: first_bags(bag, number) for name, bag in inputs.bags.items()}
+    bags = jax.tree.map(lambda x: x[:number], inputs.bags)
     numbers = None if inputs.numbers is None else inputs.numbers[:number]
     return Inputs(rows, bags, numbers, inputs.history)
+
+
+def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
+    """Inputs of the query tower for rows that are whole sequences, end to end."""
+    inputs = feature_inputs("query", model.query, entities.query, queries.user)
+    history, clicks = model.query.history, entities.history
+    begin, end = queries.begin, queries.end
+    if history is None or clicks is None or begin is None or end is None:
+        raise ValueError("the query tower reads no sequences, or the queries have none")
+    stream = stream_tokens(begin, end, history.length)
+    items = take_known(clicks, stream.at, -1)
+    items = jnp.where(stream.at >= 0, items, -1)
+    bags, rest = place_inputs(history, items[:, None], entities.candidate)
+    rest = rest._replace(present=rest.present[:, 0], tokens=stream.tokens)
+    return inputs._replace(bags=inputs.bags | bags, history=rest)

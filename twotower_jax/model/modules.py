@@ -9,26 +9,15 @@ from flax import nnx
 
 
 class Functions(NamedTuple):
-    """A module as two pure functions.
+    """A module as two pure functions."""
 
-    Attributes:
-      init: key -> params, a nested dictionary of float32 arrays.
-      apply: (params, *inputs) -> the result of calling the module.
-    """
-
+    # key -> params, a nested dictionary of float32 arrays
     init: Callable[[jax.Array], dict]
-    apply: Callable[..., Any]
+    apply: Callable[..., Any]  # (params, *inputs) -> the result of calling the module
 
 
 def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
-    """A module as pure functions.
-
-    Examples:
-      >>> linear = as_functions(lambda rngs: nnx.Linear(2, 3, rngs=rngs))
-      >>> params = linear.init(jax.random.key(0))
-      >>> sorted(params), linear.apply(params, jax.numpy.ones((1, 2))).shape
-      (['bias', 'kernel'], (1, 3))
-    """
+    """A module as pure functions."""
     graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
     def init(key: jax.Array) -> dict:

@@ -25,48 +25,101 @@ from flax import nnx
 
 from twotower_jax.keys import uniform_rows
 from twotower_jax.model.modules import as_functions
-from twotower_jax.model.tokens import NO_SEQUENCE, Tokens
+from twotower_jax.negatives.in_batch import sequence_codes
+
+# Sequence of tokens without one: context before the first sequence, and padding.
+NO_SEQUENCE = -1
+
+
+class Tokens(NamedTuple):
+    """Places of N blocks of W tokens, of which E are the newest of a query."""
+
+    place: jax.Array  # [N, W] int32 place in the sequence, 0 the oldest; W - 1 at most
+    # [N, W] int32 code of the sequence, neighbours differ; `NO_SEQUENCE` for tokens
+    # that are not read
+    sequence: jax.Array
+    # [E] int32 places of the newest tokens of the queries among the N W
+    newest: jax.Array
+    present: jax.Array  # [E] bool, False for a query without an item
+
+
+def whole_sequences(present: jax.Array) -> Tokens:
+    """Places of the tokens of queries, each with a block of its own."""
+    number, width = present.shape
+    place = jnp.maximum(jnp.cumsum(present, axis=1, dtype=jnp.int32) - 1, 0)
+    last = width - 1 - jnp.argmax(present[:, ::-1], axis=1).astype(jnp.int32)
+    return Tokens(
+        place=place,
+        sequence=jnp.where(present, 0, NO_SEQUENCE),
+        newest=jnp.arange(number, dtype=jnp.int32) * width + last,
+        present=present.any(axis=1),
+    )
+
+
+class Stream(NamedTuple):
+    """Tokens of the rows of a batch, of sequences end to end."""
+
+    # [T] int32 places of their items among the items of all histories; -1 for a token
+    # without one
+    at: jax.Array
+    tokens: Tokens  # their places, in blocks
+
+
+def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
+    """Tokens of rows that are the items of sequences in their order, end to end.
+
+    Row i predicts the item at place end_i from those at begin_i .. end_i - 1, of which
+    there are at most ``width``, and adds one token: the item at end_i - 1. Where the
+    batch cuts the sequence of its first row, the earlier tokens of that sequence stand
+    in the block in front of the rows.
+    """
+    rows = end.shape[0]
+    at = end - 1
+    earlier = at[0] - width + jnp.arange(width, dtype=jnp.int32)
+    read = earlier >= begin[0]
+    padding = jnp.full(-rows % width, -1, jnp.int32)
+
+    def blocks(context: jax.Array, of_rows: jax.Array) -> jax.Array:
+        parts = [context, of_rows, padding]
+        return jnp.concatenate(parts).astype(jnp.int32).reshape(-1, width)
+
+    place = blocks(jnp.where(read, earlier - begin[0], 0), at - begin)
+    tokens = Tokens(
+        place=jnp.maximum(place, 0),
+        sequence=blocks(jnp.where(read, 0, NO_SEQUENCE), sequence_codes(begin, end)),
+        newest=width + jnp.arange(rows, dtype=jnp.int32),
+        present=jnp.ones(rows, bool),
+    )
+    return Stream(blocks(jnp.where(read, earlier, -1), at).reshape(-1), tokens)
+
+
+# --- the transformer ------------------------------------------------------------------
+
 
 # Standard deviation of the first vectors of places.
 PLACE_SCALE = 0.02
 
 
 class SequenceSpec(NamedTuple):
-    """The static shape of a transformer.
+    """The static shape of a transformer."""
 
-    Attributes:
-      dim: size of the vectors.
-      length: tokens of a sequence, at most.
-      layers: number of layers.
-      heads: number of attention heads; it divides dim.
-    """
-
-    dim: int
-    length: int
-    layers: int
-    heads: int
+    dim: int  # size of the vectors
+    length: int  # tokens of a sequence, at most
+    layers: int  # number of layers
+    heads: int  # number of attention heads; it divides dim
 
 
 class Dropout(NamedTuple):
-    """Dropout of a training step.
+    """Dropout of a training step."""
 
-    Attributes:
-      key: typed key, used for nothing else.
-      share: [] share of the numbers that are dropped.
-      first: number of the first block of tokens among those of the batch.
-    """
-
-    key: jax.Array
-    share: jax.Array
+    key: jax.Array  # typed key, used for nothing else
+    share: jax.Array  # [] share of the numbers that are dropped
+    # number of the first block of tokens among those of the batch
     first: jax.Array | int = 0
 
 
 def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
-    """Initial parameters.
-
-    Args:
-      spec: static shape.
-    """
+    """Initial parameters."""
     return _transformer(spec).init(key)
 
 
@@ -79,15 +132,7 @@ def sequence_vectors(
     *,
     stream: bool,
 ) -> jax.Array:
-    """Vectors of the sequences of queries.
-
-    Args:
-      spec: static shape.
-      vectors: [N W, dim] float32, vectors of the items of the tokens.
-
-    Returns:
-      [E, dim] float32; 0 for a query without an item.
-    """
+    """Vectors of the sequences of queries, [E, dim] float32."""
     allowed = visible(tokens.sequence, stream=stream)
     x = vectors.reshape(*tokens.place.shape, spec.dim)
     newest = None
@@ -101,18 +146,7 @@ def sequence_vectors(
 
 
 def visible(sequence: jax.Array, *, stream: bool) -> jax.Array:
-    """Mask of the attention: each token sees itself and earlier ones of its sequence.
-
-    Args:
-      sequence: [N, W] int32 codes of sequences.
-
-    Returns:
-      [N, W, W] bool, or [N, W, 2 W] with the block before in front.
-
-    Examples:
-      >>> visible(jnp.array([[4, 4, 7]]), stream=False)[0].astype(int).tolist()
-      [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-    """
+    """Mask of the attention: a token sees itself and earlier ones of its sequence."""
     width = sequence.shape[1]
     own = sequence[:, :, None] == sequence[:, None, :]
     own &= jnp.tri(width, dtype=bool)[None]
@@ -130,14 +164,7 @@ def _before(blocks: jax.Array, fill: int) -> jax.Array:
 
 
 def drop(x: jax.Array, dropout: Dropout | None, place: int) -> jax.Array:
-    """Values, some of which are dropped; the others are divided by their share.
-
-    Args:
-      x: [N, ...] float32, of blocks of tokens.
-
-    Returns:
-      [N, ...] float32.
-    """
+    """Values, some of which are dropped; the others are divided by their share."""
     if dropout is None:
         return x
     key = jax.random.fold_in(dropout.key, place)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.model.towers.click_matrix import Clicks, binary
+from twotower_jax.model.towers.choice import Clicks, binary
 
 OVERSAMPLING, POWERS = 16, 3
 # Singular values below this share of the largest are rounding errors.
@@ -12,17 +12,12 @@ LEAST = 1e-4
 
 
 class SpectralVectors(NamedTuple):
-    """Embeddings of a mean length of 1; 0 for a user or an item without a click.
+    """Embeddings of a mean length of 1; 0 for a user or an item without a click."""
 
-    Attributes:
-      users: [users, dim] float32.
-      items: [items, dim] float32.
-      history: [items, dim] float32; the sum of those of a user's items has the
-        direction of the user.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
+    users: np.ndarray  # [users, dim] float32
+    items: np.ndarray  # [items, dim] float32
+    # [items, dim] float32; the sum of those of a user's items has the direction of the
+    # user
     history: np.ndarray
 
 

@@ -1,33 +1,29 @@
 """Towers of a model: their static shape, parameters and embeddings."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.data.log import Feature
+from twotower_jax.errors import InputError
 from twotower_jax.model.embeddings import FeatureSpec, number_vectors
 from twotower_jax.model.history import HistorySpec, init_history
+from twotower_jax.model.sequence import SequenceSpec
 from twotower_jax.model.towers import Tower, Towers, TwoTower
 
 
 class TowerSpec(NamedTuple):
-    """The static shape of a tower.
+    """The static shape of a tower."""
 
-    Attributes:
-      features: features that the tower reads.
-      dim: size of the vectors of features and of the embedding.
-      hidden: widths of hidden layers.
-      normalize: whether the embedding has length 1.
-      choice: its kind and the keys that this kind adds.
-      history: shape of the feature "history"; None where the tower does not read it.
-    """
-
-    features: tuple[FeatureSpec, ...]
-    dim: int
-    hidden: tuple[int, ...]
-    normalize: bool
-    choice: Towers = TwoTower()
+    features: tuple[FeatureSpec, ...]  # features that the tower reads
+    dim: int  # size of the vectors of features and of the embedding
+    hidden: tuple[int, ...]  # widths of hidden layers
+    normalize: bool  # whether the embedding has length 1
+    choice: Towers = TwoTower()  # its kind and the keys that this kind adds
+    # shape of the feature "history"; None where the tower does not read it
     history: HistorySpec | None = None
 
     @property
@@ -37,22 +33,7 @@ class TowerSpec(NamedTuple):
 
 
 def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
-    """Initial parameters of one side of the model, tables excepted.
-
-    Args:
-      spec: static shape.
-
-    Returns:
-      The params of the tower; "numeric" [n, dim] float32 where the tower reads n
-      numbers, those of vectors included: the vector that each of them scales; and
-      "history" where histories have parameters of their own.
-
-    Examples:
-      >>> age = FeatureSpec("age", "numeric", 0)
-      >>> params = init_tower(TowerSpec((age,), 2, (), False), jax.random.key(0))
-      >>> params["numeric"].shape
-      (1, 2)
-    """
+    """Initial parameters of one side of the model, tables excepted."""
     params = _build(spec).init(jax.random.fold_in(key, 0))
     if spec.numeric:
         shape = (sum(feature.numbers for feature in spec.numeric), spec.dim)
@@ -70,17 +51,7 @@ def apply_tower(
     vectors: dict[str, jax.Array],
     numbers: jax.Array | None,
 ) -> jax.Array:
-    """Embeddings of entities from the vectors and the numbers of their features.
-
-    Args:
-      spec: static shape.
-      vectors: {feature: [E, dim]} float32, of features that have a table.
-      numbers: [E, n] float32, of numeric features and vectors in order; None without
-        any.
-
-    Returns:
-      [E, dim] float32, of length 1 where the spec normalises.
-    """
+    """Embeddings of entities from the vectors and the numbers of their features."""
     parts = [vectors[f.name] for f in spec.features if not f.numbers]
     parts += number_vectors(spec.numeric, numbers, params.get("numeric"))
     x = _build(spec).apply(params, parts)
@@ -94,16 +65,95 @@ def _build(spec: TowerSpec) -> Tower:
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
-    """Vectors of length 1: x / |x| along the last axis, with a finite gradient at 0.
-
-    Args:
-      x: [..., dim] float32.
-
-    Returns:
-      [..., dim] float32; 0 stays 0.
-
-    Examples:
-      >>> [round(x, 4) for x in l2_normalize(jnp.array([3.0, 4.0])).tolist()]
-      [0.6, 0.8]
-    """
+    """Vectors x / |x| along the last axis; 0 stays 0, with a finite gradient."""
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+
+
+class Model(NamedTuple):
+    """The static part of a model."""
+
+    query: TowerSpec  # the query tower
+    candidate: TowerSpec  # the candidate tower
+
+
+def make_model(config: Towers, log: Any) -> Model:
+    """Static part of a model: the configured features with the sizes of the data.
+
+    The log is a `FunnelLog`, or has its num_users, num_items, user_features and
+    item_features.
+    """
+    sides = {
+        "query": (config.query, log.user_features, log.num_users),
+        "candidate": (config.candidate, log.item_features, log.num_items),
+    }
+    history = _history(config, log) if "history" in config.query else None
+    specs = {
+        side: TowerSpec(
+            tuple(_feature(side, n, features, size, log.num_items) for n in names),
+            config.dim,
+            config.hidden,
+            config.normalize,
+            config.structure(),
+            history if side == "query" else None,
+        )
+        for side, (names, features, size) in sides.items()
+    }
+    return Model(specs["query"], specs["candidate"])
+
+
+def _history(config: Towers, log: Any) -> HistorySpec:
+    """Return the static shape of histories."""
+    names, shared = config.history_features, config.history_table == "shared"
+    items = log.item_features
+    for name in names:
+        if name != "id" and name not in items:
+            choices = ", ".join(["id", *sorted(items)])
+            raise InputError(
+                f"towers.history_features names the feature {name!r}, which the items "
+                f"do not have; choose from {choices}"
+            )
+    parts = tuple(
+        _feature("candidate", name, items, log.num_items, log.num_items)
+        for name in names
+    )
+    for part in parts:
+        if shared and part.size and part.name not in config.candidate:
+            raise InputError(
+                f"towers.history_table=shared needs {part.name!r} of "
+                f"towers.history_features in towers.candidate, which is "
+                f"{list(config.candidate)}; add it there, or set "
+                "towers.history_table=own"
+            )
+    sequence = None
+    if config.history_pooling == "transformer":
+        layers, heads = config.sequence.layers, config.sequence.heads
+        sequence = SequenceSpec(config.dim, config.history_length, layers, heads)
+    return HistorySpec(
+        items=log.num_items,
+        length=config.history_length,
+        pooling=config.history_pooling,
+        half_life=config.history_half_life,
+        features=parts,
+        shared=shared,
+        sequence=sequence,
+    )
+
+
+def _feature(
+    side: str, name: str, features: Mapping[str, Feature], size: int, num_items: int
+) -> FeatureSpec:
+    """Return the static shape of a feature of one side, which has `size` entities."""
+    if name == "id":
+        return FeatureSpec(name, "id", size)
+    if name == "history":
+        return FeatureSpec(name, "history", num_items)
+    if name not in features:
+        choices = ["id", *(["history"] if side == "query" else []), *sorted(features)]
+        raise InputError(
+            f"towers.{side} names the feature {name!r}, which the data does not have; "
+            f"choose from {', '.join(choices)}, or declare a column of a table: "
+            f"data.{side}_features.{name}=categorical"
+        )
+    feature = features[name]
+    width = feature.values.shape[1] if feature.kind == "vector" else 0
+    return FeatureSpec(name, feature.kind, feature.size, width)

@@ -1,27 +1,27 @@
 """The two-tower model of a run: rows of tables are looked up, pooled and encoded."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax import keys
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.model.bags import gather_bags
-from twotower_jax.model.embeddings import (
-    gather,
-    init_table,
-    look_up,
-)
+from twotower_jax.data.place_rows import place_rows
+from twotower_jax.data.shards import BY_ROWS, on_all, stored_rows, table_shards
+from twotower_jax.model.embeddings import gather, gather_bags, init_table, look_up
 from twotower_jax.model.history import history_vectors
 from twotower_jax.model.inputs import Inputs, candidate_inputs, query_inputs
-from twotower_jax.model.specs import Model
-from twotower_jax.model.tower import TowerSpec, apply_tower, init_tower
+from twotower_jax.model.tower import Model, TowerSpec, apply_tower, init_tower
 
 
 def table_sizes(side: str, spec: TowerSpec) -> dict[str, int]:
-    """The tables that a tower reads, and their numbers of rows.
-
-    Args:
-      spec: static shape.
-    """
+    """The tables that a tower reads, and their numbers of rows."""
     sizes: dict[str, int] = {}
     for feature in spec.features:
         if feature.kind == "history" and spec.history is not None:
@@ -45,11 +45,8 @@ def init_params(
     """Initial parameters of a model.
 
     Args:
-      model: the static part.
-      seed: seed of the run.
       scale: half-width of the uniform distribution of the tables.
-      log_temperature: [] float32, start of a learned temperature; None where it is
-        fixed.
+      log_temperature: [] float32, start of a learned temperature, or None.
 
     Returns:
       {"tables": {name: [size, dim]}, "dense": {"query": ..., "candidate": ...}}, and
@@ -69,11 +66,7 @@ def init_params(
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """The parts of every table that the inputs read: gathered rows, vectors of bags.
-
-    Returns:
-      {name: [R, dim]} float32 of rows, and {name: [E, dim]} of bags.
-    """
+    """The parts of every table that the inputs read: gathered rows, vectors of bags."""
     rows = {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
     bags = {name: gather_bags(tables[name], bag) for name, bag in inputs.bags.items()}
     return rows | bags
@@ -86,18 +79,13 @@ def encode(
     values: dict[str, jax.Array],
     inputs: Inputs,
 ) -> jax.Array:
-    """Embeddings of entities from the parts of the tables.
+    """Embeddings [E, dim] float32 of entities from the parts of the tables.
 
     Args:
       side: "query" or "candidate".
-      spec: static shape of its tower.
       dense: parameters of both towers.
       values: {table: [R, dim] or [E, dim]}, the result of `gather_rows`; bags beyond
         those of the inputs are not read.
-      inputs: of the tower, for E entities.
-
-    Returns:
-      [E, dim] float32.
     """
     vectors = {}
     for feature in spec.features:
@@ -117,11 +105,7 @@ def encode(
 def embed_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array:
-    """Embeddings of queries for serving: no temperature, no log q.
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Embeddings of queries for serving: no temperature, no log q, [E, dim] float32."""
     inputs = query_inputs(model, entities, queries, None)
     values = gather_rows(params["tables"], inputs)
     return encode("query", model.query, params["dense"], values, inputs)
@@ -130,17 +114,124 @@ def embed_queries(
 def embed_candidates(
     model: Model, params: dict, entities: Entities, items: jax.Array
 ) -> jax.Array:
-    """Embeddings of items for serving.
-
-    Args:
-      model: the static part.
-      params: as of `init_params`.
-      entities: features on the device.
-      items: [E] int32.
-
-    Returns:
-      [E, dim] float32.
-    """
+    """Embeddings [E, dim] float32 of items [E] int32 for serving."""
     inputs = candidate_inputs(model, entities, items)
     values = gather_rows(params["tables"], inputs)
     return encode("candidate", model.candidate, params["dense"], values, inputs)
+
+
+# --- all queries and the whole catalogue, in blocks -----------------------------------
+
+
+BLOCK = 4096
+PART = 2**16  # queries that a mesh has at a time
+
+
+def all_candidates(
+    model: Model, params: dict, entities: Entities, num_items: int
+) -> jax.Array:
+    """Embeddings [num_items, dim] float32 of the whole catalogue.
+
+    Where tables are spread over devices, so are the embeddings, padded with those of no
+    item to a multiple of the devices.
+    """
+    with _on_mesh(params, entities) as placed:
+        return _all_candidates(model, params, placed, num_items)
+
+
+@partial(jax.jit, static_argnames=("model", "num_items"))
+def _all_candidates(
+    model: Model, params: dict, entities: Entities, num_items: int
+) -> jax.Array:
+    embed = partial(embed_candidates, model, params, entities)
+    shards = table_shards()
+    if shards == 1:
+        ids = jnp.arange(num_items, dtype=jnp.int32)
+        return on_all(_in_blocks(embed, ids, num_items, model.candidate.dim))
+    own = stored_rows(num_items, shards) // shards
+    ids = jnp.arange(shards * own, dtype=jnp.int32).reshape(shards, own)
+    # A block has as many items of each device, so that each fills in its own.
+    block, dim = min(-(-BLOCK // shards), own), model.candidate.dim
+
+    def fill(place: jax.Array, out: jax.Array) -> jax.Array:
+        start = jnp.minimum(place * block, own - block)
+        part = jax.lax.dynamic_slice_in_dim(ids, start, block, axis=1)
+        vectors = embed(part.reshape(-1)).reshape(shards, block, dim)
+        vectors = jax.lax.with_sharding_constraint(vectors, BY_ROWS)
+        return jax.lax.dynamic_update_slice(out, vectors, (0, start, 0))
+
+    empty = jnp.zeros((shards, own, dim), jnp.float32)
+    empty = jax.lax.with_sharding_constraint(empty, BY_ROWS)
+    out = jax.lax.fori_loop(0, -(-own // block), fill, empty)
+    return jax.lax.with_sharding_constraint(out.reshape(-1, dim), BY_ROWS)
+
+
+def all_queries(
+    model: Model, params: dict, entities: Entities, queries: Queries
+) -> jax.Array | np.ndarray:
+    """Embeddings [n, dim] float32 of n queries.
+
+    They are of numpy on a mesh of several devices, which have some of the queries at a
+    time.
+    """
+    with _on_mesh(params, entities) as placed:
+        if mesh_of(params) is None:
+            return _all_queries(model, params, placed, queries)
+        number, parts = len(queries.user), []
+        block = min(number, PART)
+        for begin in range(0, number, block):
+            start = min(begin, number - block)  # parts of one shape
+            some = jax.tree.map(lambda x, at=start: x[at : at + block], queries)
+            vectors = np.asarray(_all_queries(model, params, placed, some))
+            parts.append(vectors[begin - start :])
+        return np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames="model")
+def _all_queries(
+    model: Model, params: dict, entities: Entities, queries: Queries
+) -> jax.Array:
+    embed = partial(embed_queries, model, params, entities)
+    return on_all(_in_blocks(embed, queries, queries.user.shape[0], model.query.dim))
+
+
+@contextmanager
+def _on_mesh(params: dict, entities: Entities) -> Iterator[Entities]:
+    """Context with the mesh of the tables, and the features in their place on it."""
+    mesh = mesh_of(params)
+    if mesh is None:
+        yield entities
+    else:
+        with jax.set_mesh(mesh):
+            yield place_rows(mesh, entities)
+
+
+def mesh_of(params: dict) -> Mesh | None:
+    """Return the mesh of the tables, None on one device."""
+    for table in params["tables"].values():
+        sharding = getattr(table, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            return cast(Mesh, sharding.mesh)
+    return None
+
+
+def _in_blocks(
+    embed: Callable[[Any], jax.Array], entities: Any, number: int, dim: int
+) -> jax.Array:
+    """Return embeddings [number, dim] of entities (arrays [number]), block by block.
+
+    Blocks are alike, so that few entities are embedded twice: the last block is moved
+    back so that it fits. A second copy is never held.
+    """
+    blocks = -(-number // BLOCK)
+    block = -(-number // blocks)
+
+    def fill(place: jax.Array, out: jax.Array) -> jax.Array:
+        start = jnp.minimum(place * block, number - block)
+        part = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, start, block), entities
+        )
+        return jax.lax.dynamic_update_slice(out, embed(part), (start, 0))
+
+    empty = jnp.zeros((number, dim), jnp.float32)
+    return jax.lax.fori_loop(0, blocks, fill, empty)

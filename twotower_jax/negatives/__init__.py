@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from twotower_jax.negatives.dns import BestOf, dns_log_prob
 from twotower_jax.negatives.funnel import Funnel
-from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardInputs, Pooled
+from twotower_jax.negatives.hard import (
+    HARD,
+    Hard,
+    HardDraws,
+    HardInputs,
+    HardStep,
+    Pooled,
+)
 from twotower_jax.negatives.mined import Mined
 from twotower_jax.negatives.resampled import Resampled
 from twotower_jax.negatives.samplers import (
@@ -27,20 +34,22 @@ if TYPE_CHECKING:
         Easy,
         EasyLaw,
         KnownLaw,
+        Proposal,
+        make_proposal,
         popular_negatives,
         uniform_negatives,
     )
-    from twotower_jax.negatives.expected_count import (
+    from twotower_jax.negatives.frequency import (
+        Counted,
+        Streamed,
         log_effective,
         log_expected_count,
         log_frequency,
         log_inclusion,
     )
-    from twotower_jax.negatives.frequency import Counted, Streamed
     from twotower_jax.negatives.in_batch import Catalogue, InBatch
     from twotower_jax.negatives.masks import MASKS, RowMasks, user_positives
     from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture, Terms
-    from twotower_jax.negatives.proposals import Proposal, make_proposal
     from twotower_jax.negatives.slots import HardRatio, RowSlots
     from twotower_jax.negatives.source import (
         Batch,
@@ -72,6 +81,7 @@ __all__ = [
     "HardDraws",
     "HardInputs",
     "HardRatio",
+    "HardStep",
     "InBatch",
     "Keys",
     "KnownLaw",
@@ -106,56 +116,18 @@ __all__ = [
 
 # Imported on use: the choices above are read before JAX may be.
 MODULES = {
-    "bank": ("CrossBatch",),
+    "bank": "CrossBatch",
     "easy": (
-        "Easy",
-        "EasyLaw",
-        "KnownLaw",
-        "popular_negatives",
-        "uniform_negatives",
-    ),
-    "expected_count": (
-        "log_effective",
-        "log_expected_count",
-        "log_frequency",
-        "log_inclusion",
+        "Easy EasyLaw KnownLaw Proposal make_proposal popular_negatives "
+        "uniform_negatives"
     ),
     "frequency": (
-        "Counted",
-        "Streamed",
+        "Counted Streamed log_effective log_expected_count log_frequency log_inclusion"
     ),
-    "in_batch": (
-        "Catalogue",
-        "InBatch",
-    ),
-    "masks": (
-        "MASKS",
-        "RowMasks",
-        "user_positives",
-    ),
-    "mixture": (
-        "CORRECTIONS",
-        "Draws",
-        "Mixture",
-        "Terms",
-    ),
-    "proposals": (
-        "Proposal",
-        "make_proposal",
-    ),
-    "slots": (
-        "HardRatio",
-        "RowSlots",
-    ),
-    "source": (
-        "Batch",
-        "Dense",
-        "Keys",
-        "Listed",
-        "Shared",
-        "Slots",
-        "Source",
-        "Stored",
-    ),
+    "in_batch": "Catalogue InBatch",
+    "masks": "MASKS RowMasks user_positives",
+    "mixture": "CORRECTIONS Draws Mixture Terms",
+    "slots": "HardRatio RowSlots",
+    "source": "Batch Dense Keys Listed Shared Slots Source Stored",
 }
 __getattr__ = lazy_exports(__name__, MODULES)

@@ -19,44 +19,23 @@ from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Source, St
 
 
 class Bank(NamedTuple):
-    """A ring of M entries. Where step is -1 an entry is empty and must be masked.
+    """A ring of M entries. Where step is -1 an entry is empty and must be masked."""
 
-    Attributes:
-      embedding: [M, D] float32; 0 where empty.
-      item: [M] int32; num_items where empty.
-      log_q: [M] float32, log q of the item at its push; 0 where empty.
-      step: [M] int32, step of the push; -1 where empty.
-    """
-
-    embedding: jax.Array
-    item: jax.Array
-    log_q: jax.Array
-    step: jax.Array
+    embedding: jax.Array  # [M, D] float32; 0 where empty
+    item: jax.Array  # [M] int32; num_items where empty
+    log_q: jax.Array  # [M] float32, log q of the item at its push; 0 where empty
+    step: jax.Array  # [M] int32, step of the push; -1 where empty
 
 
 class Drift(NamedTuple):
-    """How far embeddings have moved since they were stored, over the filled entries.
+    """How far embeddings have moved since they were stored, over the filled entries."""
 
-    Attributes:
-      distance: [] float32, mean L2 distance; 0 for an empty bank.
-      cosine: [] float32, mean cosine; 1 for an empty bank.
-    """
-
-    distance: jax.Array
-    cosine: jax.Array
+    distance: jax.Array  # [] float32, mean L2 distance; 0 for an empty bank
+    cosine: jax.Array  # [] float32, mean cosine; 1 for an empty bank
 
 
 def init_bank(size: int, dim: int, num_items: int) -> Bank:
-    """Empty bank.
-
-    Raises:
-      ValueError: when size is below 1.
-
-    Examples:
-      >>> bank = init_bank(2, 1, num_items=9)
-      >>> bank.item.tolist(), bank.step.tolist()
-      ([9, 9], [-1, -1])
-    """
+    """Empty bank."""
     if size < 1:
         raise ValueError(f"size of the bank must be at least 1, got {size}")
     return Bank(
@@ -80,22 +59,6 @@ def push(
     that no position is carried and a resumed run continues the same ring. The oldest
     entries leave if every step, from the first push on, pushes a batch of the same
     size. No gradient passes, neither to the new entries nor to the stored ones.
-
-    Args:
-      embeddings: [B, D] float of the batch's candidates, B <= M.
-      items: [B] int32.
-      log_q: [B] float, current log q of the items.
-
-    Raises:
-      ValueError: when the batch is larger than the bank or of another width.
-
-    Examples:
-      >>> bank = init_bank(3, 1, num_items=9)
-      >>> for step in range(2):
-      ...     items = jnp.array([2 * step, 2 * step + 1])
-      ...     bank = push(bank, jnp.zeros((2, 1)), items, jnp.zeros(2), step)
-      >>> bank.item.tolist(), bank.step.tolist()
-      ([3, 1, 2], [1, 0, 1])
 
     References:
       Wang et al., SIGIR 2021: the queue of (embedding, q) behind eq. 9.
@@ -146,23 +109,12 @@ def _times_modulo(step: jax.Array, factor: int, modulus: int) -> jax.Array:
 
 
 def filled(bank: Bank) -> jax.Array:
-    """Number of entries that hold a candidate, [] int32.
-
-    Examples:
-      >>> int(filled(init_bank(4, 1, num_items=9)))
-      0
-    """
+    """Number of entries that hold a candidate, [] int32."""
     return (bank.step >= 0).sum(dtype=jnp.int32)
 
 
 def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
-    """Mean age of the filled entries, in steps.
-
-    Examples:
-      >>> bank = init_bank(2, 1, num_items=9)._replace(step=jnp.array([4, -1]))
-      >>> float(mean_age(bank, 7))
-      3.0
-    """
+    """Mean age of the filled entries, in steps."""
     age = jnp.asarray(step, jnp.int32) - bank.step
     return _mean(bank, age.astype(jnp.float32), empty=0.0)
 
@@ -173,17 +125,6 @@ def drift(bank: Bank, current: jax.Array) -> Drift:
     The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
     mean, and the mean cosine, which does not depend on lengths.
 
-    Args:
-      current: [M, D] float, current embeddings of `bank.item`; rows of empty entries
-        are not read, not even where they are NaN.
-
-    Examples:
-      >>> bank, item = init_bank(2, 1, num_items=9), jnp.array([0])
-      >>> bank = push(bank, jnp.ones((1, 1)), item, jnp.zeros(1), step=0)
-      >>> moved = drift(bank, jnp.array([[3.0], [0.0]]))
-      >>> float(moved.distance), float(moved.cosine)
-      (2.0, 1.0)
-
     References:
       Wang et al., SIGIR 2021: feature drift D(t; dt).
     """
@@ -193,8 +134,7 @@ def drift(bank: Bank, current: jax.Array) -> Drift:
     product = (current * bank.embedding).sum(axis=1)
     cosine = jnp.where(lengths > 0, product / jnp.where(lengths > 0, lengths, 1), 0)
     return Drift(
-        distance=_mean(bank, distance, empty=0.0),
-        cosine=_mean(bank, cosine, empty=1.0),
+        distance=_mean(bank, distance, empty=0.0), cosine=_mean(bank, cosine, empty=1.0)
     )
 
 
@@ -207,21 +147,13 @@ def _mean(bank: Bank, values: jax.Array, empty: float) -> jax.Array:
 
 @dataclass(frozen=True)
 class CrossBatch(Source):
-    """The candidates of earlier batches: M draws from q+.
+    """The candidates of earlier batches: M draws from q+."""
 
-    Attributes:
-      law: the law q+ of the positives of a batch.
-      size: number M of entries, at least a batch.
-      dim: numbers of an embedding.
-      num_items: size of the catalogue.
-      warmup: [] steps before the bank is used.
-    """
-
-    law: PositiveLaw
-    size: int
-    dim: int
-    num_items: int
-    warmup: jax.Array | int = 0
+    law: PositiveLaw  # the law q+ of the positives of a batch
+    size: int  # number M of entries, at least a batch
+    dim: int  # numbers of an embedding
+    num_items: int  # size of the catalogue
+    warmup: jax.Array | int = 0  # [] steps before the bank is used
 
     def init(self) -> dict:
         """The empty bank, as the memory "bank"."""

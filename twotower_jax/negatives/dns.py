@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.negatives.hard import (
-    HARD,
-    Hard,
-    HardDraws,
-    HardInputs,
-    hard_negatives,
-)
+from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardStep, hard_negatives
 from twotower_jax.registry import Lazy, key, tag
 
 if TYPE_CHECKING:
@@ -20,8 +14,6 @@ if TYPE_CHECKING:
     import jax.numpy as jnp
 
     from twotower_jax.negatives import source
-    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-    from twotower_jax.negatives.source import Batch, Keys
 else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     source = Lazy("twotower_jax.negatives.source")
@@ -31,17 +23,7 @@ TINY_LOG_R = -60.0
 
 
 def best_of(scores: jax.Array) -> jax.Array:
-    """Dynamic negative of a slot: the index of its best-scored draw.
-
-    Args:
-      scores: [..., candidate_num] float of independent draws. Equal scores: the first.
-
-    Returns:
-      [...] int32.
-
-    Examples:
-      >>> best_of(jnp.array([0.1, 0.7, 0.7])).tolist()
-      1
+    """Index [...] of the best of scores [..., M] of independent draws; ties: the first.
 
     References:
       Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
@@ -129,10 +111,6 @@ class BestOf(Hard):
     With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
     proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
     is that of `dns_log_prob` with the scores of masked items at -inf.
-
-    References:
-      Zhang et al., Optimizing Top-N Collaborative Filtering via Dynamic Negative Item
-      Sampling, SIGIR 2013.
     """
 
     scored: ClassVar[bool] = True
@@ -164,18 +142,11 @@ class BestOf(Hard):
         """Easy draws of a slot."""
         return self.candidate_num
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
+    def draw_slots(self, step: HardStep) -> HardDraws:
         """The best of M easy draws for each slot."""
-        shape = (batch.size, num, self.candidate_num)
-        ids = easy.draw(key("negatives.hard"), batch, shape)
+        batch, easy = step.batch, step.easy
+        shape = (batch.size, step.num, self.candidate_num)
+        ids = easy.draw(step.key("negatives.hard"), batch, shape)
         scores, masked = batch.scores(ids)
         best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
         items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]

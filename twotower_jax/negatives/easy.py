@@ -1,4 +1,8 @@
-"""Easy negatives: draws from the whole catalogue, or from the items known by then.
+"""Easy negatives: draws by a weight per item, from all items or those known by then.
+
+A proposal consists of arrays, so it enters a jitted step as an argument, and a sweep
+over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or not,
+because a mixture adds up the proposals of all its sources.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment,
@@ -14,33 +18,220 @@ no draws from q+, and the sum over a mixture of both is biased.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import take_rows
-from twotower_jax.negatives.availability import MassTree, log_known_mass, sample_known
-from twotower_jax.negatives.proposals import (
-    Proposal,
-    log_prob,
-    make_proposal,
-    sample,
-)
+from twotower_jax.data.shards import spread_batch, take, take_rows
+from twotower_jax.negatives.samplers import EASY
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
 
 
-class EasyLaw(NamedTuple):
-    """The distribution of easy draws, the same for all rows.
+class Proposal(NamedTuple):
+    """A distribution over the catalogue."""
 
-    Attributes:
-      proposal: distribution over the catalogue, whose arrays may be padded.
-      num_items: size of the catalogue.
+    log_q: jax.Array  # [num_items] float32 log probability of a draw
+    # [num_items] float32, chance that a cell of the alias table keeps its own item
+    threshold: jax.Array
+    alias: jax.Array  # [num_items] int32, the item drawn otherwise
+
+
+def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
+    """Proposal of a named sampler, on the device.
+
+    Args:
+      name: a sampler of `EASY`, or InputError.
+      counts: [num_items] training positives of each item.
+      keys: of the sampler, such as the exponent alpha of popularity.
+
+    Examples:
+      >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)
+      >>> np.exp(proposal.log_q).round(4).tolist()
+      [0.25, 0.75]
     """
+    return from_weights(EASY[name](**keys).weights(counts))
 
-    proposal: Proposal
-    num_items: int
+
+def from_weights(weights: np.ndarray) -> Proposal:
+    """Proposal q_i = w_i / sum_j w_j, on the device."""
+    return jax.tree.map(jnp.asarray, host_proposal(weights))
+
+
+def host_proposal(weights: np.ndarray) -> Proposal:
+    """Proposal of weights as arrays of numpy, as `from_weights`."""
+    weights = np.asarray(weights, np.float64)
+    if weights.ndim != 1 or not len(weights):
+        raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        worst = int(np.argmin(np.where(np.isfinite(weights), weights, -np.inf)))
+        raise ValueError(
+            f"weights must be finite and above 0, got {weights[worst]} for item {worst}"
+        )
+    log_q = np.log(weights) - np.log(weights.sum())
+    threshold, alias = _alias_table(np.exp(log_q))
+    arrays = log_q.astype("f4"), threshold.astype("f4"), alias.astype("i4")
+    return Proposal(*cast(Any, arrays))
+
+
+def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Vose's thresholds and aliases [n], in O(n) by vectorised rounds.
+
+    Each round pairs cells below the mean with cells above it. A large cell may become
+    small by the mass that it gives away, so it returns in the next round.
+    """
+    n = len(q)
+    mass = q * n
+    threshold, alias = np.ones(n), np.arange(n)
+    small, large = np.flatnonzero(mass < 1), np.flatnonzero(mass >= 1)
+    while len(small) and len(large):
+        pairs = min(len(small), len(large))
+        low, high = small[:pairs], large[:pairs]
+        threshold[low], alias[low] = mass[low], high
+        mass[high] -= 1 - mass[low]
+        now_small = mass[high] < 1
+        small = np.concatenate([small[pairs:], high[now_small]])
+        large = np.concatenate([high[~now_small], large[pairs:]])
+    return threshold, alias
+
+
+def sample(
+    key: jax.Array,
+    proposal: Proposal,
+    shape: tuple[int, ...],
+    num_items: int | None = None,
+) -> jax.Array:
+    """Independent draws from a proposal, with replacement.
+
+    References:
+      Vose, A Linear Algorithm for Generating Random Numbers with a Given
+      Distribution, IEEE Transactions on Software Engineering 1991.
+    """
+    cell_key, keep_key = jax.random.split(key)
+    items = proposal.alias.shape[0] if num_items is None else num_items
+    cell = jax.random.randint(cell_key, shape, 0, items)
+    keep = fine_uniform(keep_key, shape) < take(proposal.threshold, cell)
+    return jnp.where(keep, cell, take(proposal.alias, cell)).astype(jnp.int32)
+
+
+def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers in [0, 1), fine near 0: multiples of 2^-48.
+
+    `jax.random.uniform` has multiples of 2^-23 only, too coarse for a probability of
+    1e-7.
+    """
+    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
+    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
+    return jnp.minimum(value, 1 - 2.0**-24)
+
+
+def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
+    """Log probability of a draw, for any item, [...] float32."""
+    return take(proposal.log_q, ids)
+
+
+# --- items that are known at a moment -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MassTree:
+    """Sums of a proposal over the nodes of a binary tree."""
+
+    # [2 P] float32, P a power of 2: the root is 1, the children of node i are 2 i and 2
+    # i + 1, and the leaf of place k is P + k. Place 0 is not used
+    mass: Any
+    item: Any  # [num_items] int32 items in the order of first events
+    leaves: int  # P; spread arrays have padding behind their ends
+
+
+jax.tree_util.register_dataclass(
+    MassTree, data_fields=["mass", "item"], meta_fields=["leaves"]
+)
+
+
+def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
+    """The sums of a proposal in the order of first events."""
+    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
+
+
+def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
+    """The sums of a proposal, in arrays of numpy."""
+    q = np.exp(np.asarray(proposal.log_q, np.float64))
+    item = np.empty(len(q), np.int32)
+    item[np.asarray(place)] = np.arange(len(q))
+    size = leaves = 1 << max(len(q) - 1, 1).bit_length()
+    mass = np.zeros(2 * size)
+    mass[size : size + len(q)] = q[item]
+    while size > 1:
+        size //= 2
+        pairs = mass[2 * size : 4 * size].reshape(-1, 2)
+        mass[size : 2 * size] = pairs.sum(axis=1)
+    return MassTree(mass.astype(np.float32), item, leaves)
+
+
+def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
+    """Log of Q: the probability that a draw from the whole proposal is a known item."""
+    root = jnp.ones_like(number)
+    return jnp.log(_boundary(tree, number)[-1]) - jnp.log(_masses(tree, root))
+
+
+def sample_known(
+    key: jax.Array, tree: MassTree, number: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """Independent draws from the proposal restricted to known items."""
+    number = jnp.asarray(number, jnp.int32)
+    boundary, size = _boundary(tree, number), tree.leaves
+    last = size + number - 1
+    uniform = fine_uniform(key, (len(boundary) - 1, *shape))
+
+    def descend(done: jax.Array, node: jax.Array) -> jax.Array:
+        level = len(boundary) - 2 - done
+        # Nodes of a level ascend with their places: beyond the edge none is known.
+        edge, left = last >> level, 2 * node
+        masses = [
+            jnp.where(child < edge, _masses(tree, child), 0)
+            + jnp.where(child == edge, boundary[level], 0)
+            for child in (left, left + 1)
+        ]
+        right = uniform[level] * (masses[0] + masses[1]) >= masses[0]
+        return left + (right & (masses[1] > 0))
+
+    root = jnp.ones(shape, jnp.int32)
+    leaf = jax.lax.fori_loop(0, len(boundary) - 1, descend, root)
+    return spread_batch(take(tree.item, leaf - size))
+
+
+def _boundary(tree: MassTree, number: jax.Array) -> jax.Array:
+    """Return the known mass below each ancestor of the last known leaf, leaf first."""
+    size = tree.leaves
+
+    def ascend(
+        below: tuple[jax.Array, jax.Array], _: None
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        node, mass = below
+        mass = mass + jnp.where(node % 2 == 1, _masses(tree, node - 1), 0)
+        return (node // 2, mass), mass
+
+    leaf = size + jnp.asarray(number, jnp.int32) - 1
+    first = _masses(tree, leaf)
+    _, masses = jax.lax.scan(ascend, (leaf, first), length=size.bit_length() - 1)
+    return jnp.concatenate([first[None], masses])
+
+
+def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
+    """Return the masses of nodes, spread over a mesh like the rows of a batch."""
+    return spread_batch(take(tree.mass, nodes))
+
+
+# --- sources --------------------------------------------------------------------------
+
+
+class EasyLaw(NamedTuple):
+    """The distribution of easy draws, the same for all rows."""
+
+    proposal: Proposal  # distribution over the catalogue, whose arrays may be padded
+    num_items: int  # size of the catalogue
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
         """Independent draws of a shape; its first axis is that of the rows."""
@@ -62,18 +253,12 @@ class EasyLaw(NamedTuple):
 
 
 class KnownLaw(NamedTuple):
-    """Easy draws that each row restricts to the items known at its moment.
+    """Easy draws that each row restricts to the items known at its moment."""
 
-    Attributes:
-      proposal, num_items: of `EasyLaw`.
-      tree: sums of the proposal in the order of first events.
-      number: [n] int32 number of items known at each training positive.
-    """
-
-    proposal: Proposal
+    proposal: Proposal  # of `EasyLaw`
     num_items: int
-    tree: MassTree
-    number: Any
+    tree: MassTree  # sums of the proposal in the order of first events
+    number: Any  # [n] int32 number of items known at each training positive
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
         """Independent draws of a shape; its first axis is that of the rows."""
@@ -92,10 +277,7 @@ class KnownLaw(NamedTuple):
     def count(
         self, batch: Batch, draws: jax.Array, group: tuple[jax.Array, ...] = ()
     ) -> ByItem:
-        """Expected counts of draws: an item that a row knows m q_j / Q times.
-
-        With masses of their own rows are groups of their own.
-        """
+        """Expected counts of draws: an item that a row knows m q_j / Q times."""
         of_row = group[0] if group else jnp.zeros(batch.size, int)
         draws = jnp.atleast_1d(draws)[of_row] * jnp.exp(-self.log_mass(batch))
         every = jnp.arange(batch.size, dtype=jnp.int32)
@@ -105,11 +287,6 @@ class KnownLaw(NamedTuple):
 @dataclass(frozen=True)
 class Easy(Source):
     """Easy draws that all rows share: m columns.
-
-    Attributes:
-      law: distribution of a draw.
-      num: number m of draws.
-      on: [] chance that a draw counts, () for 1.
 
     Examples:
       >>> from twotower_jax.negatives import uniform_negatives
@@ -122,9 +299,9 @@ class Easy(Source):
       0.256
     """
 
-    law: EasyLaw | KnownLaw
-    num: int
-    on: tuple[jax.Array, ...] = ()
+    law: EasyLaw | KnownLaw  # distribution of a draw
+    num: int  # number m of draws
+    on: tuple[jax.Array, ...] = ()  # [] chance that a draw counts, () for 1
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
         """Draws [m]; num_items for one that does not count."""
@@ -149,35 +326,18 @@ class Easy(Source):
 
 
 def uniform_negatives(num: int, num_items: int) -> Easy:
-    """Source of uniform draws from the catalogue, shared by all rows.
-
-    Args:
-      num: draws per batch.
-      num_items: size of the catalogue.
-
-    Examples:
-      >>> uniform_negatives(256, 1000).num
-      256
-    """
+    """Source of uniform draws from the catalogue per batch, shared by all rows."""
     proposal = make_proposal("uniform", np.zeros(num_items))
     return Easy(EasyLaw(proposal, num_items), num)
 
 
 def popular_negatives(num: int, clicks: np.ndarray, alpha: float = 0.75) -> Easy:
-    """Source of draws by (clicks + 1)^alpha, shared by all rows.
+    """Source of draws by (clicks + 1)^alpha, shared by all rows, as `Popularity`.
 
     Args:
       num: draws per batch.
       clicks: [num_items] training positives of each item.
       alpha: exponent; .75 is that of word2vec.
-
-    Examples:
-      >>> popular_negatives(8, np.array([3, 0])).law.num_items
-      2
-
-    References:
-      Mikolov et al., Distributed Representations of Words and Phrases and their
-      Compositionality, NIPS 2013, section 2.2.
     """
     proposal = make_proposal("popularity", clicks, alpha=alpha)
     return Easy(EasyLaw(proposal, len(clicks)), num)

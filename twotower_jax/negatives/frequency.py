@@ -1,5 +1,6 @@
-"""Streaming item frequencies: the probability of an item in a batch, from the stream.
+"""How often to expect an item: frequencies of the log, or estimated from the stream.
 
+The stream of batches has the probability of an item in a batch (`Streamed`).
 Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
 Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several). A bucket keeps
 the step of its last hit, A, and a moving mean of the gaps between hits, B; an item
@@ -24,10 +25,12 @@ Known limits, all of the method:
   items, more hashes in the same memory make it worse.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotower_jax.data.shards import (
     BY_COLUMNS,
@@ -38,8 +41,91 @@ from twotower_jax.data.shards import (
     table_shards,
     take,
 )
-from twotower_jax.negatives.expected_count import log_inclusion
 from twotower_jax.negatives.source import Batch
+
+
+def log_frequency(counts: np.ndarray) -> np.ndarray:
+    """Log of the relative frequencies: log q+_i = log(c_i / C), C = sum_j c_j.
+
+    q+ is the distribution of the items of a batch, so an item without a positive
+    cannot be an in-batch negative.
+
+    Args:
+      counts: [num_items] training positives c_i of each item.
+
+    Returns:
+      [num_items] float32; -inf where c_i = 0.
+
+    Examples:
+      >>> np.exp(log_frequency(np.array([3, 1, 0]))).tolist()
+      [0.75, 0.25, 0.0]
+    """
+    counts = np.asarray(counts, np.float64)
+    with np.errstate(divide="ignore"):
+        return (np.log(counts) - np.log(counts.sum())).astype(np.float32)
+
+
+def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`log_frequency` of resampled positives: log q+_i = log(c_i w_i / sum_j c_j w_j).
+
+    Args:
+      counts: [num_items] training positives c_i of each item.
+      weights: [num_items] float64 w_i.
+
+    Examples:
+      >>> np.exp(log_effective(np.array([1, 4]), np.array([1.0, 0.75]))).tolist()
+      [0.25, 0.75]
+    """
+    return log_frequency(np.asarray(counts) * weights)
+
+
+def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Array:
+    """Log of expected counts: log N_j, N_j the sum over sources of draws times q_j.
+
+    For a row with n - 1 in-batch draws from q+, m easy draws from q^E and h hard ones
+    from its pool pi_u: N_j(u) = (n - 1) q+_j + m q^E_j + h pi_u(j). logQ subtracts the
+    log of this sum, never of one source's q alone, because the source of a negative is
+    unknown to its row.
+
+    Args:
+      sources: pairs, at least one, of log probabilities [...] float32 of the items
+        (-inf where a source cannot draw one) and the number of draws, a number or an
+        array that broadcasts; 0 leaves a source out.
+
+    Returns:
+      [...] float32, -inf where no source draws the item.
+
+    Examples:
+      >>> half, tenth = jnp.log(jnp.float32(0.5)), jnp.log(jnp.float32(0.1))
+      >>> count = log_expected_count((half, 3), (tenth, 5))  # 3 * .5 + 5 * .1
+      >>> round(float(jnp.exp(count)), 4)
+      2.0
+    """
+    if not sources:
+        raise ValueError("no source draws a negative; give at least one")
+    terms = [
+        log_q + jnp.log(jnp.asarray(draws, jnp.float32)) for log_q, draws in sources
+    ]
+    return functools.reduce(jnp.logaddexp, terms)
+
+
+def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
+    """Log probability [...] that an item is among n > 0 draws: log(1 - (1 - q)^n).
+
+    Args:
+      log_q: [...] float32, log probability of one draw; -inf, as the result, for never.
+
+    Examples:
+      >>> half = jnp.log(jnp.array([0.5, 0.1]))
+      >>> [round(x, 4) for x in jnp.exp(log_inclusion(half, 2)).tolist()]
+      [0.75, 0.19]
+    """
+    never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
+    return jnp.log(-jnp.expm1(draws * never))
+
+
+# --- the stream -----------------------------------------------------------------------
+
 
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
@@ -52,15 +138,11 @@ MULTIPLIERS = (
 
 
 class Frequency(NamedTuple):
-    """Hashed arrays of m hashes and H buckets.
+    """Hashed arrays of m hashes and H buckets."""
 
-    Attributes:
-      last: [m, H] int32, A: 1 + the step of the last hit; 0 where there was none.
-      gap: [m, H] float32, B: mean number of steps between hits.
-    """
-
+    # [m, H] int32, A: 1 + the step of the last hit; 0 where there was none
     last: jax.Array
-    gap: jax.Array
+    gap: jax.Array  # [m, H] float32, B: mean number of steps between hits
 
 
 def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
@@ -69,13 +151,6 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
     The estimate of an item without a hit is 1 / initial_gap until so many steps have
     passed, then 1 / steps. After t hits the mean gap still holds
     (1 - alpha)^t (initial_gap - true gap) of the start.
-
-    Raises:
-      ValueError: when hashes is not in 1..16, buckets below 1 or initial_gap below 1.
-
-    Examples:
-      >>> init_frequency(1, 2, 50.0).gap.tolist()
-      [[50.0, 50.0]]
     """
     if not 1 <= hashes <= len(MULTIPLIERS):
         raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
@@ -85,8 +160,7 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
         raise ValueError(f"initial_gap must be at least 1 step, got {initial_gap}")
     shape = (hashes, buckets)
     return Frequency(
-        last=jnp.zeros(shape, jnp.int32),
-        gap=jnp.full(shape, initial_gap, jnp.float32),
+        last=jnp.zeros(shape, jnp.int32), gap=jnp.full(shape, initial_gap, jnp.float32)
     )
 
 
@@ -97,13 +171,6 @@ def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
     finaliser of MurmurHash3 as mix (Appleby, public domain). Each step but the last is
     a bijection, so two ids meet only by the reduction to H. Without the inner mix,
     consecutive ids would be an arithmetic progression under every hash.
-
-    Args:
-      ids: [...] int.
-
-    Examples:
-      >>> bucket_of(jnp.arange(5), 2, 7).shape
-      (2, 5)
     """
     shape = (hashes, *(1,) * jnp.ndim(ids))
     multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
@@ -124,7 +191,6 @@ def update(
     step: jax.Array | int,
     alpha: jax.Array | float,
     *,
-    num_items: jax.Array | int | None = None,
     buckets: int | None = None,
 ) -> Frequency:
     """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
@@ -138,23 +204,12 @@ def update(
     `log_count` from the returned arrays: a read of the arrays before costs a copy of
     them.
 
-    Args:
-      ids: [B] int items of the batch. A negative id is padding and changes nothing.
-      alpha: weight of the newest gap, in [0, 1]; a number, not structure.
-
-    Examples:
-      >>> start = init_frequency(1, 1, 50.0)
-      >>> after = update(start, jnp.array([3, 4]), step=9, alpha=0.5)
-      >>> after.last.tolist(), after.gap.tolist()
-      ([[10]], [[30.0]])
-
     References:
       Yi et al., RecSys 2019, algorithms 2 and 3.
     """
     hashes, stored = frequency.gap.shape
-    padding = ids < 0 if num_items is None else (ids < 0) | (ids >= num_items)
     place = bucket_of(ids, hashes, buckets or stored)
-    place = jnp.where(padding[None], stored, place)
+    place = jnp.where((ids < 0)[None], stored, place)  # a negative id is padding
     now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
     if table_shards() == 1:
         return _updated(frequency, place, now, alpha)
@@ -202,18 +257,6 @@ def log_count(
     time since the last hit, t - A, is a lower bound of the gap that is under way, so
     that items which stopped occurring, or never did, decay (t = step + 1).
 
-    Args:
-      ids: [...] int items. Padding gets a finite number without a meaning.
-
-    Returns:
-      [...] float32, at most 0.
-
-    Examples:
-      >>> start = init_frequency(2, 4, 50.0)
-      >>> count = [log_count(start, jnp.array(3), step) for step in (0, 99)]
-      >>> [round(float(jnp.exp(x)), 4) for x in count]
-      [0.02, 0.01]
-
     References:
       Yi et al., RecSys 2019, algorithm 3, without t - A.
     """
@@ -252,21 +295,10 @@ def log_q(
     step: jax.Array | int,
     buckets: int | None = None,
 ) -> jax.Array:
-    """Log probability of one draw: log_count - log(batch_size).
+    """Log probability of one draw: log_count - log(batch_size), [...] float32.
 
     The batch counts as batch_size draws. Nothing is clipped: an item in every batch
     gets 1 / batch_size, its largest possible estimate.
-
-    Args:
-      ids: [...] int items.
-
-    Returns:
-      [...] float32.
-
-    Examples:
-      >>> one = log_q(init_frequency(2, 4, 50.0), jnp.array([3]), 10, step=0)
-      >>> [round(x, 4) for x in jnp.exp(one).tolist()]
-      [0.002]
     """
     count = log_count(frequency, ids, step, buckets)
     return count - jnp.log(jnp.float32(batch_size))
@@ -276,13 +308,9 @@ def log_q(
 
 
 class Counted(NamedTuple):
-    """The law q+ of the positives of a batch from exact counts.
+    """The law q+ of the positives of a batch from exact counts."""
 
-    Attributes:
-      log_q_plus: [num_items] float32 log q+.
-    """
-
-    log_q_plus: jax.Array
+    log_q_plus: jax.Array  # [num_items] float32 log q+
 
     def init(self) -> dict:
         """No memory."""
@@ -307,19 +335,12 @@ class Counted(NamedTuple):
 
 
 class Streamed(NamedTuple):
-    """The law q+ of the positives of a batch, estimated from the stream of batches.
+    """The law q+ of the positives of a batch, estimated from the stream of batches."""
 
-    Attributes:
-      alpha: [] weight of the newest gap.
-      buckets: number of buckets of each hash function.
-      hashes: number of hash functions.
-      initial_gap: gap of every bucket before the first step, in steps.
-    """
-
-    alpha: Any
-    buckets: int
-    hashes: int = 2
-    initial_gap: float = 50.0
+    alpha: Any  # [] weight of the newest gap
+    buckets: int  # number of buckets of each hash function
+    hashes: int = 2  # number of hash functions
+    initial_gap: float = 50.0  # gap of every bucket before the first step, in steps
 
     def init(self) -> dict:
         """Arrays before the first step, as the memory "frequency"."""
@@ -328,14 +349,9 @@ class Streamed(NamedTuple):
 
     def observe(self, memory: dict, batch: Batch) -> dict:
         """Memories with the items of a batch counted, before its draws."""
-        counted = update(
-            memory["frequency"],
-            batch.items,
-            batch.step,
-            self.alpha,
-            buckets=self.buckets,
-        )
-        return memory | {"frequency": counted}
+        seen, step = memory["frequency"], batch.step
+        seen = update(seen, batch.items, step, self.alpha, buckets=self.buckets)
+        return memory | {"frequency": seen}
 
     def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
         """Log probability [...] that a positive of the batch is the item."""

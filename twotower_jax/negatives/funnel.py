@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.negatives.hard import HARD, HardInputs, Pooled, hard_negatives
+from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
 from twotower_jax.registry import Lazy, check_choice, key, tag
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from twotower_jax.data import shards
     from twotower_jax.negatives import source
-    from twotower_jax.negatives.source import Batch, RowPools
+    from twotower_jax.negatives.source import RowPools
 else:
     jnp, shards = Lazy("jax.numpy"), Lazy("twotower_jax.data.shards")
     source = Lazy("twotower_jax.negatives.source")
@@ -80,31 +80,24 @@ class Funnel(Pooled):
                 f"for each of negatives.hard.stages={list(self.stages)}, or be []"
             )
 
-    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
+    def pools(self, step: HardStep) -> RowPools:
         """The pools of the rows, empty for a positive that has none."""
-        pools = inputs.arrays
-        place = shards.take_rows(jnp.asarray(pools.of_row), batch.rows)
+        pools = step.inputs.arrays
+        place = shards.take_rows(jnp.asarray(pools.of_row), step.batch.rows)
         place = jnp.where(place < 0, len(pools.item), place)
 
         def rows_of(values: Any, padding: float) -> jax.Array:
             return shards.take_known(jnp.asarray(values), place, padding)
 
         return source.RowPools(
-            rows_of(pools.item, inputs.num_items),
+            rows_of(pools.item, step.inputs.num_items),
             rows_of(pools.log_prob, -jnp.inf),
             rows_of(pools.stage, -1),
         )
 
 
 def parse_stage(text: str) -> tuple[str, int, int | None]:
-    """Return the stage and the window of ranks of an entry of ``hard.stages``.
-
-    Examples:
-      >>> parse_stage("ranked")
-      ('ranked', 0, None)
-      >>> parse_stage("ranked:10-50")
-      ('ranked', 10, 50)
-    """
+    """Return the stage and the window of ranks of an entry of ``hard.stages``."""
     match = re.fullmatch(r"([a-z_]+)(?::(\d+)-(\d+))?", text)
     if not match:
         raise InputError(

@@ -2,6 +2,10 @@
 
 A choice draws for the slots of each row (`Hard.draw_slots`), and states how often to
 expect any item among them (`Hard.counts`). `RowSlots` mixes them with easy draws.
+
+A row's pool is L items with their log probabilities; padding has log probability -inf
+and an id that no item has. A draw has the log probability that its pool states, and
+nothing else is drawn.
 """
 
 from __future__ import annotations
@@ -14,13 +18,17 @@ from twotower_jax.registry import Choice, Choices, Lazy, key, tag
 
 if TYPE_CHECKING:
     import jax
+    import jax.numpy as jnp
 
-    from twotower_jax.negatives import pools, source
+    from twotower_jax.negatives import easy as easy_laws
+    from twotower_jax.negatives import source
     from twotower_jax.negatives.easy import EasyLaw, KnownLaw
     from twotower_jax.negatives.source import Batch, Count, Keys, RowPools, Slots
 else:
-    pools = Lazy("twotower_jax.negatives.pools")
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+    easy_laws = Lazy("twotower_jax.negatives.easy")
     source = Lazy("twotower_jax.negatives.source")
+
 
 HARD: Choices[Hard] = Choices("negatives.hard.source")
 
@@ -33,10 +41,7 @@ def hard_negatives(values: Mapping[str, Any]) -> bool:
 
 
 def _decides_num(values: Mapping[str, Any]) -> bool:
-    """Slots that are never hard are easy draws per row, and else none.
-
-    A key that turns a section on has an effect where it is 0.
-    """
+    """Slots that are never hard are easy draws per row, and else none."""
     return (
         hard_negatives(values)
         or values["negatives.layout"] == "per_row"
@@ -50,33 +55,35 @@ def _decides_log_q(values: Mapping[str, Any]) -> bool:
 
 
 class HardDraws(NamedTuple):
-    """Hard draws for every slot of the rows of a batch.
+    """Hard draws for every slot of the rows of a batch."""
 
-    Attributes:
-      items: [B, K] int32; num_items where every candidate of the slot is masked.
-      pool: Pools of the draws; L is 0 where they are not counted by pools.
-    """
-
+    # [B, K] int32; num_items where every candidate of the slot is masked
     items: jax.Array
-    pool: RowPools
+    pool: RowPools  # Pools of the draws; L is 0 where they are not counted by pools
 
 
 class HardInputs(NamedTuple):
-    """Inputs of the hard draws of a step beside the batch.
+    """Inputs of the hard draws of a step beside the batch."""
 
-    Attributes:
-      num_items: size of the catalogue.
-      arrays: what `Hard.prepare` made of the log; of `Funnel` the pools, with the
-        arrays item, log_prob and stage [P, L], and of_row [n], the pool of each
-        training positive, -1 for none.
-      log_temperature: [] log of the temperature of the scores, of which () has none.
-      alone: whether a row has no other draws.
-    """
-
-    num_items: int
+    num_items: int  # size of the catalogue
+    # what `Hard.prepare` made of the log; of `Funnel` the pools, with the arrays item,
+    # log_prob and stage [P, L], and of_row [n], the pool of each training positive, -1
+    # for none
     arrays: Any = ()
+    # [] log of the temperature of the scores, of which () has none
     log_temperature: Any = ()
-    alone: bool = False
+    alone: bool = False  # whether a row has no other draws
+
+
+class HardStep(NamedTuple):
+    """What hard draws read in a step."""
+
+    inputs: HardInputs  # what is read beside the batch
+    memory: dict[str, Any]  # memories of all sources
+    key: Keys  # keys of the step
+    batch: Batch  # B rows
+    easy: EasyLaw | KnownLaw  # the law of easy draws, from which candidates come
+    num: int  # number of slots of a row
 
 
 @dataclass(unsafe_hash=True)
@@ -120,33 +127,14 @@ class Hard(Choice):
         return 0
 
     def prepare(self, log: Any, split: Any) -> Any:
-        """Arrays of the log that the draws read, a tree of them; () for none.
+        """Arrays that the draws read of a `FunnelLog`, a tree of them; () for none.
 
-        Args:
-          log: `FunnelLog`, with the features of its users and items.
-          split: `Split` of it; only ``split.train`` is known at the training.
+        Only ``split.train`` is known at the training.
         """
         return ()
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
-        """Hard draws [B, num] of the rows.
-
-        Args:
-          inputs: what the step reads beside the batch.
-          memory: memories of all sources.
-          key: keys of the step.
-          batch: B rows.
-          easy: the law of easy draws, from which candidates come.
-          num: number of slots of a row.
-        """
+    def draw_slots(self, step: HardStep) -> HardDraws:
+        """Hard draws [B, step.num] of the rows."""
         raise NotImplementedError
 
     def counts(
@@ -155,7 +143,6 @@ class Hard(Choice):
         """Expected counts of hard draws: by default those of the rows' pools.
 
         Args:
-          inputs, batch: as of `draw_slots`.
           drawn: the slots of the rows.
           log_num: [] log of the number of hard draws of a row.
         """
@@ -169,20 +156,52 @@ class Hard(Choice):
 class Pooled(Hard):
     """Base of the sources that draw from a pool of each row."""
 
-    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
+    def pools(self, step: HardStep) -> RowPools:
         """The pools of the rows."""
         raise NotImplementedError
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
+    def draw_slots(self, step: HardStep) -> HardDraws:
         """Independent draws from the pools."""
-        pool = self.pools(inputs, memory, batch)
-        items = pools.draw_hard(key("negatives.hard"), pool.item, pool.log_prob, num)
-        return HardDraws(items, pool)
+        pool, key = self.pools(step), step.key("negatives.hard")
+        return HardDraws(draw_hard(key, pool.item, pool.log_prob, step.num), pool)
+
+
+def draw_hard(
+    key: jax.Array, item: jax.Array, log_prob: jax.Array, num: int
+) -> jax.Array:
+    """Draws from each row's pool, independent and with replacement, [B, num] int32.
+
+    By inverse of the cumulated probabilities, at uniform numbers of 48 bits (see
+    `fine_uniform`). A pool that ascends by probability, as those of the log do, keeps
+    the proportions of its items to about 1e-6, however small they are; in another order
+    a probability is right to about 1e-7 of the whole.
+    """
+    total = cumulated(log_prob)
+    # u < 1, and then u * sum < sum in floats too.
+    at = easy_laws.fine_uniform(key, (item.shape[0], num)) * total[:, -1:]
+    place = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))(total, at)
+    place = jnp.minimum(place, item.shape[1] - 1)
+    return jnp.take_along_axis(item, place, axis=1).astype(jnp.int32)
+
+
+def cumulated(log_prob: jax.Array) -> jax.Array:
+    """Sums from the left of the probabilities of each row, [B, L] float32.
+
+    In units of the row's largest probability. They never fall, nor rise on padding, as
+    a plain parallel sum does by a rounding; padding would be drawn with that chance.
+    """
+    top = log_prob.max(axis=1, keepdims=True)
+    prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))
+    total = jnp.where(prob > 0, jnp.cumsum(prob, axis=1), 0)
+    return jax.lax.cummax(total, axis=1)
+
+
+def hard_stage(item: jax.Array, stage: jax.Array, ids: jax.Array) -> jax.Array:
+    """Stages of any items in each row's pool, -1 outside of it, [B, K] integers."""
+    same = ids[:, :, None] == item[:, None, :]
+    return jnp.where(same, stage[:, None, :], -1).max(axis=2)
+
+
+def has_pool(log_prob: jax.Array) -> jax.Array:
+    """Whether each row's pool has an entry, [B] bool."""
+    return (log_prob > -jnp.inf).any(axis=1)

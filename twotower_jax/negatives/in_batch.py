@@ -28,15 +28,6 @@ from twotower_jax.negatives.source import (
 class InBatch(Source):
     """The positives of the other rows, n - 1 draws from q+.
 
-    Attributes:
-      law: the law q+ of the positives, that of resampled ones where they are.
-      num_items: size of the catalogue.
-      distinct: whether an item that stands several times in the batch counts once, with
-        the probability that the batch has it as its expected count.
-      longest: rows of the longest sequence where the rows of a batch are sequences end
-        to end; 0 where they are single clicks.
-      own_rows: whether the other rows of a row's own sequence are negatives of it.
-
     Examples:
       >>> from twotower_jax.negatives import Counted
       >>> source = InBatch(Counted(jnp.log(jnp.array([0.75, 0.25]))), 2)
@@ -51,10 +42,16 @@ class InBatch(Source):
       recommendations, RecSys 2019.
     """
 
+    # the law q+ of the positives, that of resampled ones where they are
     law: PositiveLaw
-    num_items: int
+    num_items: int  # size of the catalogue
+    # whether an item that stands several times in the batch counts once, with the
+    # probability that the batch has it as its expected count
     distinct: bool = False
+    # rows of the longest sequence where the rows of a batch are sequences end to end; 0
+    # where they are single clicks
     longest: int = 0
+    # whether the other rows of a row's own sequence are negatives of it
     own_rows: bool = True
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
@@ -111,19 +108,7 @@ class InBatch(Source):
 
 
 def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
-    """Sequences of rows that stand end to end.
-
-    Args:
-      begin: [B] int32 places of the first items of the rows' sequences.
-      end: [B] int32 places of the rows' items.
-
-    Returns:
-      [B] int32, from 0 on; a row that does not continue the one before begins another.
-
-    Examples:
-      >>> sequence_codes(jnp.array([0, 0, 4, 0]), jnp.array([2, 3, 5, 1])).tolist()
-      [0, 0, 1, 2]
-    """
+    """Sequences of rows that stand end to end, [B] int32."""
     starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
     first = jnp.zeros(1, jnp.int32)
     return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])
@@ -131,13 +116,9 @@ def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Catalogue(Source):
-    """Every item once: the columns of a full softmax.
+    """Every item once: the columns of a full softmax."""
 
-    Attributes:
-      num_items: size of the catalogue.
-    """
-
-    num_items: int
+    num_items: int  # size of the catalogue
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
         """All items, ascending."""

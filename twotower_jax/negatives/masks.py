@@ -39,16 +39,12 @@ def chunk_here() -> int:
 
 
 class Mask(NamedTuple):
-    """Items that are masked in a row; a choice of ``negatives.mask``.
+    """Items that are masked in a row; a choice of ``negatives.mask``."""
 
-    Attributes:
-      same_item: Every draw of the row's own item is masked. Otherwise only the row's
-        own positive is, and other draws of its item count.
-      user_positives: Every training positive of the row's user is masked.
-    """
-
+    # Every draw of the row's own item is masked. Otherwise only the row's own positive
+    # is, and other draws of its item count
     same_item: bool
-    user_positives: bool
+    user_positives: bool  # Every training positive of the row's user is masked
 
 
 MASKS: Registry[Mask] = Registry(
@@ -62,15 +58,10 @@ MASKS: Registry[Mask] = Registry(
 
 
 class UserPositives(NamedTuple):
-    """Training positives of every user, which a mesh spreads like tables.
+    """Training positives of every user, which a mesh spreads like tables."""
 
-    Attributes:
-      begin: [users + 1] int32, a user's positives are item[begin[u]:begin[u + 1]].
-      item: [pairs] int32, ascending for each user, distinct.
-    """
-
-    begin: Any
-    item: Any
+    begin: Any  # [users + 1] int32, a user's positives are item[begin[u]:begin[u + 1]]
+    item: Any  # [pairs] int32, ascending for each user, distinct
 
 
 def user_positives(
@@ -81,11 +72,6 @@ def user_positives(
     Args:
       user: [n] integers, users of the training positives.
       item: [n] integers, their items; a repeated pair counts once.
-      num_users: number of users.
-      num_items: size of the catalogue.
-
-    Returns:
-      The lists, on the host.
 
     Examples:
       >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
@@ -105,16 +91,11 @@ def user_positives(
 
 
 class _Lists(NamedTuple):
-    """Positives of the users of some rows, thought of as one list end to end.
+    """Positives of the users of some rows, thought of as one list end to end."""
 
-    Attributes:
-      begin, end: [B] int32, a row's positives are item[begin:end].
-      item: [pairs] int32 positives of all users, or a device's block of them.
-    """
-
-    begin: jax.Array
+    begin: jax.Array  # [B] int32, a row's positives are item[begin:end]
     end: jax.Array
-    item: jax.Array
+    item: jax.Array  # [pairs] int32 positives of all users, or a device's block of them
 
     @property
     def ends(self) -> jax.Array:
@@ -143,13 +124,7 @@ class _Lists(NamedTuple):
 def _on_rows(
     function: Callable, positives: UserPositives, users: jax.Array, items: jax.Array
 ) -> jax.Array:
-    """Return the value of a function for all rows; each device computes its own rows.
-
-    Args:
-      function: (`_Lists`, items) -> [B, ...].
-      users: [B] int32 of the rows.
-      items: [B, ...] of the rows, or [U] of all of them.
-    """
+    """Return the value of a function for all rows; a device computes its own rows."""
     first, item = jax.tree.map(jnp.asarray, positives)
     lists = _Lists(take(first, users), take(first, users + 1), item)
     if jax.sharding.get_abstract_mesh().size <= 1:
@@ -163,20 +138,7 @@ def _on_rows(
 def seen_places(
     positives: UserPositives, users: jax.Array, distinct: jax.Array
 ) -> jax.Array:
-    """Whether each item is a training positive of the row's user.
-
-    Args:
-      users: [B] int32 of the rows.
-      distinct: [U] int32 ascending items.
-
-    Returns:
-      [B, U] bool.
-
-    Examples:
-      >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
-      >>> seen_places(lists, jnp.array([1, 0]), jnp.array([2, 4])).tolist()
-      [[False, True], [True, False]]
-    """
+    """Whether each item is a training positive of the row's user, [B, U] bool."""
     return _on_rows(_seen_of_rows, positives, users, distinct)
 
 
@@ -194,20 +156,7 @@ def _seen_of_rows(lists: _Lists, distinct: jax.Array) -> jax.Array:
 
 
 def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> jax.Array:
-    """Whether items of rows are training positives of the rows' users.
-
-    Args:
-      users: [B] int32 of the rows.
-      items: [B, K] int32.
-
-    Returns:
-      [B, K] bool.
-
-    Examples:
-      >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
-      >>> contains(lists, jnp.array([1]), jnp.array([[2, 3]])).tolist()
-      [[False, True]]
-    """
+    """Whether items of rows are training positives of the rows' users, [B, K] bool."""
     return _on_rows(_contained_in_rows, positives, users, items)
 
 
@@ -249,34 +198,22 @@ def _found(
 
 
 def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
-    """Whether each item is not known yet at the moment of the row.
-
-    Args:
-      known: place [num_items] of each item in the order of first events, and number
-        [n] of items known at each training positive.
-      items: [B or 1, K] int32; an id outside of the catalogue gets some value.
-
-    Returns:
-      [B, K] bool.
-    """
+    """Whether each item is not known yet at the moment of the row, [B, K] bool."""
     return take(known.place, items) >= take_rows(known.number, batch.rows)[:, None]
 
 
 @dataclass(frozen=True)
 class RowMasks:
-    """All that is masked in a row: the one place of masks.
+    """All that is masked in a row: the one place of masks."""
 
-    Attributes:
-      num_items: size of the catalogue; ids from here on are draws that do not count.
-      same_item: whether every draw of the row's own item is masked. Otherwise only the
-        row's own positive is.
-      positives: (positives of every user,) where those of the row's user are masked.
-      known: (items known at each positive,) where the others are masked.
-    """
-
+    # size of the catalogue; ids from here on are draws that do not count
     num_items: int
+    # whether every draw of the row's own item is masked. Otherwise only the row's own
+    # positive is
     same_item: bool = True
+    # (positives of every user,) where those of the row's user are masked
     positives: tuple[UserPositives, ...] = ()
+    # (items known at each positive,) where the others are masked
     known: tuple[Any, ...] = ()
 
     def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:
@@ -297,11 +234,7 @@ class RowMasks:
         return bool(self.positives or self.known)
 
     def of_columns(self, batch: Batch, items: jax.Array) -> tuple[jax.Array, ...]:
-        """Masked items of each row among ascending items [U], without the row's own.
-
-        Returns:
-          ([B, U] bool,), or () where no mask differs between rows.
-        """
+        """Masked items of each row among ascending items [U], without the row's own."""
         parts = [
             *(seen_places(one, batch.queries.user, items) for one in self.positives),
             *(unknown_items(one, batch, items[None, :]) for one in self.known),
@@ -327,13 +260,6 @@ class ScoreFilter(NamedTuple):
         any correction. Both sides may be over the temperature, which is positive.
         Likely false negatives are left out so; with s_p < 0 and gamma < 1 some are that
         score below p.
-
-        Args:
-          step: [] int32.
-          positive: [B] scores of the positives, before any correction.
-
-        Returns:
-          [B] float, without gradient; inf before the end of the warm-up.
 
         References:
           Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,

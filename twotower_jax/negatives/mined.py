@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twotower_jax.errors import InputError
-from twotower_jax.negatives.hard import HARD, HardInputs, Pooled, hard_negatives
+from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
 from twotower_jax.registry import Lazy, check_keys, key, section, tag
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from twotower_jax.data import shards
     from twotower_jax.negatives import source
-    from twotower_jax.negatives.source import Batch, RowPools
+    from twotower_jax.negatives.source import RowPools
 else:
     np, jnp, shards = map(Lazy, ("numpy", "jax.numpy", "twotower_jax.data.shards"))
     source = Lazy("twotower_jax.negatives.source")
@@ -76,17 +76,17 @@ class Mined(Pooled):
     source: str = tag("mined", decides=hard_negatives)
     mined: MinedConfig = section(MinedConfig, decides=hard_negatives)
 
-    def pools(self, inputs: HardInputs, memory: dict, batch: Batch) -> RowPools:
+    def pools(self, step: HardStep) -> RowPools:
         """The windows of the rows' users, which are empty before the first mining."""
-        item = shards.take(memory["mined"], batch.queries.user)
-        present = item < inputs.num_items
+        item = shards.take(step.memory["mined"], step.batch.queries.user)
+        present = item < step.inputs.num_items
         number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
         log_prob = jnp.where(present, -jnp.log(number), -jnp.inf)
         return source.row_pools(item, log_prob)
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
-    """Ranks [first, end) of exact top-k lists as pools of hard negatives.
+    """Ranks [first, end) of exact top-k lists as pools, [Q, end - first] int32.
 
     The first ranks hold items that the user would like as well (false negatives), the
     last ones are easy; a window such as [100, 500) leaves out both.
@@ -94,16 +94,7 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarra
     Args:
       items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
         -1 of `top_k`, is padding.
-      first: static rank, from 0.
-      end: static rank, above first.
-      num_items: size of the catalogue, the id of padding.
-
-    Returns:
-      [Q, end - first] int32, also where K is smaller than end; num_items is padding. A
-      row without an item in the window is all padding.
-
-    Raises:
-      ValueError: unless 0 <= first < end.
+      num_items: size of the catalogue, the id of padding in the result.
 
     Examples:
       >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()

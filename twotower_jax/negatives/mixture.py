@@ -9,6 +9,7 @@ with n - 1 other rows of the batch, M entries of the bank, m easy draws and h ha
 which source drew a negative is unknown to its row. A masked one stands for no draw.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from twotower_jax.losses.logits import (
     tempered,
 )
 from twotower_jax.negatives import columns as cols
-from twotower_jax.negatives.distinct import Distinct, find_distinct
+from twotower_jax.negatives.columns import Distinct, find_distinct
 from twotower_jax.negatives.frequency import Counted, PositiveLaw
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks
@@ -55,15 +56,10 @@ NO_KEY = -2
 
 
 class Correction(NamedTuple):
-    """Logits that are corrected by log q; a choice of ``loss.logq.correct``.
+    """Logits that are corrected by log q; a choice of ``loss.logq.correct``."""
 
-    Attributes:
-      negatives: Whether the negatives are corrected.
-      positive: Whether the positive is corrected too.
-    """
-
-    negatives: bool
-    positive: bool
+    negatives: bool  # Whether the negatives are corrected
+    positive: bool  # Whether the positive is corrected too
 
 
 CORRECTIONS: Registry[Correction] = Registry(
@@ -77,48 +73,26 @@ CORRECTIONS: Registry[Correction] = Registry(
 
 
 class Draws(NamedTuple):
-    """The negatives of a batch of B rows.
+    """The negatives of a batch of B rows."""
 
-    Attributes:
-      columns: Candidates that all rows share.
-      slots: Candidates of each row; K is 0 where rows have none.
-      stored: Columns with embeddings of earlier steps, ones of no source have none.
-      drawn: What each source drew.
-    """
-
-    columns: cols.Columns
-    slots: Slots
+    columns: cols.Columns  # Candidates that all rows share
+    slots: Slots  # Candidates of each row; K is 0 where rows have none
+    # Columns with embeddings of earlier steps, ones of no source have none
     stored: tuple[Stored, ...]
-    drawn: tuple[Candidates, ...]
+    drawn: tuple[Candidates, ...]  # What each source drew
 
 
 class Terms(NamedTuple):
-    """Masks and corrections of the scores of a batch.
+    """Masks and corrections of the scores of a batch."""
 
-    Attributes:
-      columns: Terms of the columns.
-      rows: Terms of the rows and their slots.
-      positive: [B] term of the positive.
-    """
-
-    columns: ColumnTerms
-    rows: RowTerms
-    positive: jax.Array
+    columns: ColumnTerms  # Terms of the columns
+    rows: RowTerms  # Terms of the rows and their slots
+    positive: jax.Array  # [B] term of the positive
 
 
 @dataclass(frozen=True)
 class Mixture:
     """Sources of negatives that are drawn together.
-
-    Attributes:
-      sources: sources, of any number.
-      num_items: size of the catalogue.
-      masks: what is masked in a row.
-      correct: which logits log q corrects.
-      positives: the law of the positives of a batch, which may have a memory.
-      strength: (factor of log q,) where it is not 1.
-      merged: whether equal items of the batch and of shared draws are one column with
-        their multiplicity, which changes no loss.
 
     Examples:
       >>> from twotower_jax.negatives import InBatch, uniform_negatives
@@ -133,12 +107,15 @@ class Mixture:
       Array([[1.17]], dtype=float32)
     """
 
-    sources: tuple[Source, ...]
-    num_items: int
-    masks: RowMasks
-    correct: Correction = CORRECTIONS["all"]
+    sources: tuple[Source, ...]  # sources, of any number
+    num_items: int  # size of the catalogue
+    masks: RowMasks  # what is masked in a row
+    correct: Correction = CORRECTIONS["all"]  # which logits log q corrects
+    # the law of the positives of a batch, which may have a memory
     positives: PositiveLaw = NO_MEMORY
-    strength: tuple[Any, ...] = ()
+    strength: tuple[Any, ...] = ()  # (factor of log q,) where it is not 1
+    # whether equal items of the batch and of shared draws are one column with their
+    # multiplicity, which changes no loss
     merged: bool = False
 
     def __post_init__(self) -> None:
@@ -178,13 +155,7 @@ class Mixture:
         return self.positives.observe(memory, batch)
 
     def draw(self, memory: Memory, key: Keys, batch: Batch) -> Draws:
-        """The negatives of a batch.
-
-        Args:
-          memory: memories of all sources.
-          key: keys of the step.
-          batch: B rows.
-        """
+        """The negatives of a batch, given the memories of all sources."""
         drawn = tuple(source.draw(memory, key, batch) for source in self.sources)
         return self.collect(batch, drawn)
 
@@ -208,9 +179,9 @@ class Mixture:
         if self._whole:
             return cols.catalogue_columns(batch.items, self.num_items)
         shared = [
-            one.items
-            for source, one in zip(self.sources, drawn, strict=True)
-            if isinstance(one, Shared) and not isinstance(source, InBatch)
+            candidates.items
+            for source, candidates in zip(self.sources, drawn, strict=True)
+            if isinstance(candidates, Shared) and not isinstance(source, InBatch)
         ]
         items = jnp.concatenate([jnp.zeros(0, jnp.int32), *shared])
         rest = {"same_item": self.masks.same_item, "num_items": self.num_items}
@@ -224,185 +195,137 @@ class Mixture:
     def update(
         self, memory: Memory, batch: Batch, draws: Draws, embeddings: jax.Array
     ) -> Memory:
-        """Memories of all sources after a step.
-
-        Args:
-          memory: memories of all sources.
-          batch: B rows.
-          draws: their negatives.
-          embeddings: [B, D] of the rows' items, without gradient.
-        """
+        """Memories of all sources after a step, as `Source.update`."""
         for source, drawn in zip(self.sources, draws.drawn, strict=True):
             memory = source.update(memory, batch, drawn, embeddings)
         return memory
 
-    def counts(self, memory: Memory, batch: Batch, draws: Draws) -> list[Count]:
-        """Expected counts of all sources, which add up.
+    def counts(
+        self, memory: Memory, batch: Batch, draws: Draws, without: Source | None = None
+    ) -> list[Count]:
+        """Expected counts of all sources, or of all but one, which add up.
 
         Those by item come first, and lists of rows last, whatever the sources' order.
         """
-        found: list[Count] = []
+        counts: list[Count] = []
         for source, drawn in zip(self.sources, draws.drawn, strict=True):
-            found += source.counts(memory, batch, drawn)
-        first = [one for one in found if not isinstance(one, Listed)]
-        return [*first, *(one for one in found if isinstance(one, Listed))]
+            if source is not without:
+                counts += source.counts(memory, batch, drawn)
+        return sorted(counts, key=lambda count: isinstance(count, Listed))
 
     def log_count(
         self, memory: Memory, batch: Batch, draws: Draws, items: jax.Array
     ) -> jax.Array:
-        """Log of the expected number of draws of items in rows, of all sources.
+        """Log [1 or B, K] of the expected number of draws of items, of all sources.
 
-        Args:
-          memory: memories of all sources.
-          batch: B rows.
-          draws: their negatives.
-          items: [1 or B, K] int32; padding has the count of any item.
-
-        Returns:
-          [1 or B, K] float32; 0 where no negative is corrected.
+        It is 0 where no negative is corrected; padding has the count of any item.
         """
+        return self._in_rows(self._counts(memory, batch, draws), items)
+
+    def _counts(
+        self, memory: Memory, batch: Batch, draws: Draws, without: Source | None = None
+    ) -> list[Count]:
+        """Return the counts of a correction, none where no negative is corrected."""
+        if not self.correct.negatives:
+            return []
+        return self.counts(memory, batch, draws, without)
+
+    def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
+        """Return log counts of items [1 or B, K] in their rows."""
         if not self.correct.negatives:
             return jnp.zeros(items.shape, jnp.float32)
-        items = jnp.minimum(items, self.num_items - 1)
-        return log_sum_of(self.counts(memory, batch, draws), items)
+        return log_sum_of(counts, jnp.minimum(items, self.num_items - 1))
 
     def terms(
         self, memory: Memory, batch: Batch, draws: Draws, weight: jax.Array
     ) -> Terms:
-        """Masks and corrections of the scores of a batch.
-
-        Args:
-          memory: memories of all sources.
-          batch: B rows.
-          draws: their negatives.
-          weight: [B] weight of each row in the sum of losses.
-        """
-        return _Correcting(self, memory, batch, draws).terms(weight)
-
-    def bias(self, memory: Memory, batch: Batch, draws: Draws) -> jax.Array:
-        """Log multiplicity less log expected count of all rows and columns.
-
-        It is added to the scores; -inf masks a pair. For training loops that hold the
-        scores [B, C]; `terms` needs no such array.
-
-        Returns:
-          [B, C] float32.
-        """
-        weight = jnp.ones(batch.size)
-        terms = self.terms(memory, batch, draws, weight)
-        pairs = column_terms(terms.columns, terms.rows)
-        return pairs.log_mult - pairs.log_count
-
-
-@dataclass(frozen=True)
-class _Correcting:
-    """The corrections of one batch."""
-
-    mixture: Mixture
-    memory: Memory
-    batch: Batch
-    draws: Draws
-
-    def terms(self, weight: jax.Array) -> Terms:
-        """Return masks and corrections."""
-        mixture, batch, drawn = self.mixture, self.batch, self.draws.columns
+        """Masks and corrections of scores, with weights [B] of rows in the loss."""
+        drawn, counts = draws.columns, self._counts(memory, batch, draws)
         items = drawn.encode_ids[: drawn.log_mult.shape[0]]
-        counts = self._counts()
-        by_item, group = self._by_group(counts, items)
+        by_item, group = self._by_group(counts, batch, items)
         columns = ColumnTerms(
-            drawn.log_mult, by_item, drawn.key, strength=mixture.strength
+            drawn.log_mult, by_item, drawn.key, strength=self.strength
         )
-        for place, stored in enumerate(mixture.sources):
-            entries = self.draws.drawn[place]
+        for source, entries in zip(self.sources, draws.drawn, strict=True):
             if isinstance(entries, Stored):
                 items = jnp.concatenate([items, entries.items])
-                columns = self._append(columns, stored, entries)
-        own = self._in_rows(counts, batch.items[:, None])[:, 0]
+                others = self._counts(memory, batch, draws, without=source)
+                columns = self._append(columns, others, batch, entries)
+        own = self._in_rows(counts, batch.items[:, None])
+        own = jnp.broadcast_to(own, (batch.size, 1))[:, 0]
         rows = RowTerms(
             weight=weight,
             key=drawn.row_key,
             own_log_mult=drawn.own_log_mult,
             own_log_count=own,
-            slots=self._slot_terms(counts),
+            slots=self._slot_terms(counts, batch, draws.slots),
             group=group,
         )
-        listed = [one for one in counts if isinstance(one, Listed)]
-        if items.shape[0] and (listed or mixture.masks.by_row):
-            has_stored = bool(self.draws.stored)
-            ascending = mixture.columns_ascend and not has_stored
-            distinct = self._distinct_items(items, ascending)
-            if not ascending:
+        listed = [count for count in counts if isinstance(count, Listed)]
+        if items.shape[0] and (listed or self.masks.by_row):
+            number = items.shape[0]
+            if self.columns_ascend and not draws.stored:
+                distinct = Distinct(items, jnp.arange(number, dtype=jnp.int32))
+            else:
+                # Padding behind num_items, the id of columns that hold no item.
+                distinct = find_distinct(items, number, self.num_items + 1)
                 columns = columns._replace(place=(distinct.place,))
             # Stored entries have counts of earlier steps.
-            if listed and not has_stored:
+            if listed and not draws.stored:
                 columns = columns._replace(first=(_first_columns(distinct),))
             rows = rows._replace(
-                seen=mixture.masks.of_columns(batch, distinct.ids),
+                seen=self.masks.of_columns(batch, distinct.ids),
                 listed=tuple(self._listed_terms(one, distinct) for one in listed),
             )
         shift = jnp.zeros_like(own)
-        if mixture.correct.positive:
-            shift = -tempered(own, mixture.strength)
+        if self.correct.positive:
+            shift = -tempered(own, self.strength)
         return Terms(columns, rows, shift)
 
-    def _counts(self) -> list[Count]:
-        if not self.mixture.correct.negatives:
-            return []
-        return self.mixture.counts(self.memory, self.batch, self.draws)
+    def bias(self, memory: Memory, batch: Batch, draws: Draws) -> jax.Array:
+        """Log multiplicity less log expected count of all rows and columns, [B, C].
 
-    def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
-        """Return log counts of items [B, K] in their rows."""
-        if not self.mixture.correct.negatives:
-            return jnp.zeros(items.shape, jnp.float32)
-        clipped = jnp.minimum(items, self.mixture.num_items - 1)
-        return jnp.broadcast_to(log_sum_of(counts, clipped), items.shape)
+        It is added to the scores; -inf masks a pair. For training loops that hold the
+        scores [B, C]; `terms` needs no such array.
+        """
+        terms = self.terms(memory, batch, draws, jnp.ones(batch.size))
+        pairs = column_terms(terms.columns, terms.rows)
+        return pairs.log_mult - pairs.log_count
 
     def _by_group(
-        self, counts: list[Count], items: jax.Array
+        self, counts: list[Count], batch: Batch, items: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """Return log counts of columns by group of rows [G, C], and the rows' groups.
-
-        Those that rows list are not among them.
-        """
-        if not self.mixture.correct.negatives:
+        """Return log counts [G, C] of columns by group of rows, and the groups."""
+        if not self.correct.negatives:
             return jnp.zeros((1, items.shape[0]), jnp.float32), ()
-        items = jnp.minimum(items[None, :], self.mixture.num_items - 1)
-        dense = [one.log_count(items) for one in counts if isinstance(one, Dense)]
+        items = jnp.minimum(items[None, :], self.num_items - 1)
+        dense = [count.log_count(items) for count in counts if isinstance(count, Dense)]
         laws = add_by_law(counts)
         groups = {id(law.group[0]): law.group for law in laws if law.group}
-        if len(groups) > 1 or any(one.shape[0] > 1 for one in dense):
-            rows = self.batch.size
-            every = (jnp.arange(rows, dtype=jnp.int32),)
+        if len(groups) > 1 or any(each.shape[0] > 1 for each in dense):
+            every = (jnp.arange(batch.size, dtype=jnp.int32),)
             groups = {0: every}
-            laws = [by_row(law, rows)._replace(group=every) for law in laws]
+            laws = [by_row(law, batch.size)._replace(group=every) for law in laws]
         group = next(iter(groups.values()), ())
-        terms = [_of_groups(law, items) for law in laws] + dense
-        total = jnp.full((1, items.shape[1]), -jnp.inf) if not terms else terms[0]
-        for term in terms[1:]:
-            total = jnp.logaddexp(total, term)
-        return total, group
+        parts = [_of_groups(law, items) for law in laws] + dense
+        if not parts:
+            return jnp.full((1, items.shape[1]), -jnp.inf), group
+        return functools.reduce(jnp.logaddexp, parts), group
 
     def _append(
-        self, columns: ColumnTerms, source: Source, entries: Stored
+        self, columns: ColumnTerms, others: list[Count], batch: Batch, entries: Stored
     ) -> ColumnTerms:
         """Return the terms of the columns followed by those of stored entries."""
         key = entries.items
-        if not self.mixture.masks.same_item:
+        if not self.masks.same_item:
             key = jnp.full_like(key, NO_KEY)
-        log_count = jnp.zeros((1, key.shape[0]), jnp.float32)
-        if self.mixture.correct.negatives:
-            others: list[Count] = []
-            for other, drawn in zip(
-                self.mixture.sources, self.draws.drawn, strict=True
-            ):
-                if other is not source:
-                    others += other.counts(self.memory, self.batch, drawn)
-            log_count, _ = self._by_group(others, entries.items)
+        log_count, _ = self._by_group(others, batch, entries.items)
+        if self.correct.negatives:
             log_count = jnp.logaddexp(log_count, entries.log_count[None, :])
         groups = max(columns.log_count.shape[0], log_count.shape[0])
         both = [
-            jnp.broadcast_to(one, (groups, one.shape[1]))
-            for one in (columns.log_count, log_count)
+            jnp.broadcast_to(part, (groups, part.shape[1]))
+            for part in (columns.log_count, log_count)
         ]
         return columns._replace(
             log_mult=jnp.concatenate(
@@ -412,26 +335,20 @@ class _Correcting:
             key=jnp.concatenate([columns.key, key]),
         )
 
-    def _slot_terms(self, counts: list[Count]) -> PairTerms:
+    def _slot_terms(self, counts: list[Count], batch: Batch, slots: Slots) -> PairTerms:
         """Return the terms of the slots [B, K]."""
-        mixture, slots = self.mixture, self.draws.slots
-        masked = mixture.masks.of_items(self.batch, slots.items)
-        log_count = tempered(self._in_rows(counts, slots.items), mixture.strength)
-        of_slots = [one for one in mixture.sources if isinstance(one, RowSlots)]
-        if not all(one.log_q.corrected for one in of_slots):
+        masked = self.masks.of_items(batch, slots.items)
+        log_count = jnp.broadcast_to(
+            self._in_rows(counts, slots.items), slots.items.shape
+        )
+        log_count = tempered(log_count, self.strength)
+        of_slots = [source for source in self.sources if isinstance(source, RowSlots)]
+        if any(source.hard.log_q == "none" for source in of_slots):
             log_count = jnp.where(slots.is_hard, 0, log_count)
         return PairTerms(
             log_mult=jnp.where(masked, -jnp.inf, 0.0),
             log_count=jnp.where(masked, 0, log_count),
         )
-
-    def _distinct_items(self, items: jax.Array, ascend: bool) -> Distinct:
-        """Return the distinct items of columns [C], which may be these themselves."""
-        number = items.shape[0]
-        if ascend:
-            return Distinct(items, jnp.arange(number, dtype=jnp.int32))
-        # Padding behind num_items, the id of columns that hold no item.
-        return find_distinct(items, number, self.mixture.num_items + 1)
 
     def _listed_terms(self, listed: Listed, distinct: Distinct) -> ListedTerms:
         """Return listed counts at the places of their items among the columns'."""
@@ -439,7 +356,7 @@ class _Correcting:
         place = jnp.minimum(jnp.searchsorted(distinct.ids, listed.item), number - 1)
         # Padding has the id num_items, which padding of merged columns has too.
         present = distinct.ids[place] == listed.item
-        present &= listed.item < self.mixture.num_items
+        present &= listed.item < self.num_items
         place = jnp.where(present, place, number).astype(jnp.int32)
         return ListedTerms(place, listed.log_count)
 

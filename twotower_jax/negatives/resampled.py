@@ -9,8 +9,10 @@ from twotower_jax.negatives.hard import (
     HARD,
     Hard,
     HardDraws,
-    HardInputs,
+    HardStep,
+    draw_hard,
     hard_negatives,
+    has_pool,
 )
 from twotower_jax.registry import Lazy, key, tag
 
@@ -18,12 +20,9 @@ if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
 
-    from twotower_jax.negatives import pools, source
-    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-    from twotower_jax.negatives.source import Batch, Keys
+    from twotower_jax.negatives import source
 else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
-    pools = Lazy("twotower_jax.negatives.pools")
     source = Lazy("twotower_jax.negatives.source")
 
 
@@ -45,20 +44,6 @@ def resampled_log_prob(
 
     is returned for w = e^s / q: the softmax with an estimate of its sum. The mean of
     e^{s_j} over it is the sum of all e^s, exactly so over pools and draws.
-
-    Args:
-      item: [B, M] int32 items of the pool, which may repeat.
-      log_weight: [B, M] float32, log w_k; -inf for one that is never drawn.
-      log_q: [B, M] float32, log probability of the item as a draw of the pool.
-
-    Returns:
-      [B, M] float32, equal at the places of an item; -inf where the weight is 0.
-
-    Examples:
-      >>> item, one = jnp.array([[4, 7, 4]]), jnp.zeros((1, 3))
-      >>> law = jnp.exp(resampled_log_prob(item, one, one, alone=False))
-      >>> [round(x, 4) for x in law[0].tolist()]
-      [0.6667, 0.3333, 0.6667]
 
     References:
       Chen et al., WWW 2022 (AdaSIR), sections 3 and 4.
@@ -109,24 +94,17 @@ class Resampled(Hard):
         """Easy draws of a row."""
         return self.candidate_num
 
-    def draw_slots(
-        self,
-        inputs: HardInputs,
-        memory: dict,
-        key: Keys,
-        batch: Batch,
-        easy: EasyLaw | KnownLaw,
-        num: int,
-    ) -> HardDraws:
+    def draw_slots(self, step: HardStep) -> HardDraws:
         """Draws [B, num], and pools [B, M] with the log probability of a hard draw."""
+        batch, easy, inputs = step.batch, step.easy, step.inputs
         shape = (batch.size, self.candidate_num)
-        ids = easy.draw(key("negatives.hard"), batch, shape)
+        ids = easy.draw(step.key("negatives.hard"), batch, shape)
         log_q = easy.log_q(ids) - easy.log_mass(batch)[:, None]
         scores, masked = batch.scores(ids)
         logits = scores * jnp.exp(-inputs.log_temperature)
         log_weight = jnp.where(masked, -jnp.inf, logits - log_q)
-        drawn = pools.draw_hard(key("negatives.resampled"), ids, log_weight, num)
-        some = pools.has_pool(log_weight)[:, None]
-        drawn = jnp.where(some, drawn, easy.num_items)
+        key = step.key("negatives.resampled")
+        drawn = draw_hard(key, ids, log_weight, step.num)
+        drawn = jnp.where(has_pool(log_weight)[:, None], drawn, easy.num_items)
         law = resampled_log_prob(ids, log_weight, log_q, alone=inputs.alone)
         return HardDraws(drawn, source.row_pools(ids, law))

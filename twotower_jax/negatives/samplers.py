@@ -50,23 +50,14 @@ class Sampler(Choice):
     )
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
-        """Weights of the items, [num_items] float64, finite and above 0.
-
-        Args:
-          counts: [num_items] training positives of each item.
-        """
+        """Weights [num_items] above 0, from counts [num_items] of positives."""
         raise NotImplementedError
 
 
 @EASY.add
 @dataclass(unsafe_hash=True)
 class Uniform(Sampler):
-    """Every item alike.
-
-    Examples:
-      >>> Uniform().weights(np.array([0, 8])).tolist()
-      [1.0, 1.0]
-    """
+    """Every item alike."""
 
     sampler: str = tag("uniform", decides=has_slots, example="negatives=popularity")
 
@@ -82,10 +73,6 @@ class Popularity(Sampler):
 
     alpha = 0 is uniform, 0.75 word2vec's noise distribution and 1 the unigram. The
     smoothing s > 0 lets an item without clicks be drawn.
-
-    Examples:
-      >>> Popularity(alpha=0.5).weights(np.array([0, 8])).tolist()
-      [1.0, 3.0]
 
     References:
       Mikolov et al., Distributed Representations of Words and Phrases and their
@@ -121,10 +108,6 @@ class LogUniform(Sampler):
 
     The most clicked item has rank 0; equal counts rank by lower item. The sum is
     log(num_items + 1). The usual stand-in where frequencies are unknown.
-
-    Examples:
-      >>> np.exp(LogUniform().weights(np.array([1, 5]))).round(3).tolist()
-      [1.5, 2.0]
     """
 
     sampler: str = tag("log_uniform", decides=has_slots)

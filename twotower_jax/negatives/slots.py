@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-from twotower_jax.negatives.hard import Hard, HardInputs
-from twotower_jax.negatives.pools import hard_slots, has_pool
+from twotower_jax.negatives.hard import Hard, HardInputs, HardStep, has_pool
 from twotower_jax.negatives.source import (
     Batch,
     Count,
@@ -22,46 +21,36 @@ from twotower_jax.negatives.source import (
     Source,
     no_pools,
 )
-from twotower_jax.registry import Registry
 
 
 class HardRatio(NamedTuple):
-    """Schedule of the share of hard slots, linear in the step.
+    """Schedule of the share of hard slots, linear in the step."""
 
-    Attributes:
-      start: [] share at step 0.
-      end: [] share from step ``steps`` on.
-      steps: [] length of the schedule; 0 has the share ``end`` at every step.
-    """
-
-    start: Any
-    end: Any
-    steps: Any
+    start: Any  # [] share at step 0
+    end: Any  # [] share from step `steps` on
+    steps: Any  # [] length of the schedule; 0 has the share `end` at every step
 
 
 def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
-    """Hard ratio of a step.
-
-    Examples:
-      >>> schedule = HardRatio(*jnp.array([1.0, 0.5, 4.0]))
-      >>> [float(ratio_at(schedule, jnp.int32(step))) for step in (0, 1, 4, 9)]
-      [1.0, 0.875, 0.5, 0.5]
-    """
+    """Hard ratio of a step."""
     done = jnp.clip(step.astype(jnp.float32) / jnp.maximum(ratio.steps, 1), 0, 1)
     done = jnp.where(ratio.steps > 0, done, 1)
     return ratio.start + (ratio.end - ratio.start) * done
 
 
+def hard_slots(
+    key: jax.Array, shape: tuple[int, int], ratio: jax.Array | float
+) -> jax.Array:
+    """Which slots are hard: each with its row's ratio, independently, [B, K] bool."""
+    chance = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
+    return jax.random.uniform(key, shape) < chance
+
+
 class Switches(NamedTuple):
-    """Chances that a draw counts.
+    """Chances that a draw counts."""
 
-    Attributes:
-      easy: [] chance of an easy column.
-      hard: [] chance of a hard slot.
-    """
-
-    easy: jax.Array
-    hard: jax.Array
+    easy: jax.Array  # [] chance of an easy column
+    hard: jax.Array  # [] chance of a hard slot
 
 
 def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
@@ -69,11 +58,6 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
 
     With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
     and one of them is 1, so that no more draws are switched off than the ratio needs.
-
-    Examples:
-      >>> chances = switches(6, 2, jnp.float32(0.5))
-      >>> round(float(chances.easy), 4), float(chances.hard)  # 2 of 6 columns, 2 of 2
-      (0.3333, 1.0)
     """
     easy, hard = easy_num * ratio, hard_num * (1 - ratio)
     # easy < hard: there are more hard slots than the ratio needs.
@@ -83,55 +67,21 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
     )
 
 
-class HardLogQ(NamedTuple):
-    """How hard draws are corrected; a choice of ``negatives.hard.log_q``.
-
-    Attributes:
-      of_pool: Hard draws are expected by the probabilities of the row's pool.
-      as_easy: Hard draws are expected as if the easy proposal had drawn them.
-      corrected: Hard slots are corrected by their expected counts.
-    """
-
-    of_pool: bool
-    as_easy: bool
-    corrected: bool
-
-
-HARD_LOG_Q: Registry[HardLogQ] = Registry(
-    "negatives.hard.log_q",
-    {
-        "mixture": HardLogQ(of_pool=True, as_easy=False, corrected=True),
-        "easy": HardLogQ(of_pool=False, as_easy=True, corrected=True),
-        "none": HardLogQ(of_pool=False, as_easy=False, corrected=False),
-    },
-)
-
-
 @dataclass(frozen=True)
 class RowSlots(Source):
-    """Slots of each row: easy draws, and hard ones with easy draws in their place.
+    """Slots of each row: easy draws, and hard ones with easy draws in their place."""
 
-    Attributes:
-      easy: law of the easy draws.
-      easy_num: easy slots of a row.
-      hard_num: hard slots of a row.
-      hard: choice of the hard draws.
-      inputs: what the hard draws read beside the batch.
-      ratio: [] share of the slots that are hard, by step; () where the last
-        ``hard_num`` slots are hard.
-      switched: easy columns of the batch that the ratio switches together with the hard
-        slots; 0 where each slot is hard with the chance of the ratio.
-      log_q: how hard draws are counted.
-    """
-
-    easy: EasyLaw | KnownLaw
-    easy_num: int
-    hard_num: int
-    hard: Hard
-    inputs: HardInputs
+    easy: EasyLaw | KnownLaw  # law of the easy draws
+    easy_num: int  # easy slots of a row
+    hard_num: int  # hard slots of a row
+    hard: Hard  # choice of the hard draws
+    inputs: HardInputs  # what the hard draws read beside the batch
+    # [] share of the slots that are hard, by step; () where the last `hard_num` slots
+    # are hard
     ratio: tuple[HardRatio, ...] = ()
+    # easy columns of the batch that the ratio switches together with the hard slots; 0
+    # where each slot is hard with the chance of the ratio
     switched: int = 0
-    log_q: HardLogQ = HARD_LOG_Q["mixture"]
 
     @property
     def slots(self) -> int:
@@ -149,7 +99,7 @@ class RowSlots(Source):
         if not self.hard_num:
             return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
         hard = self.hard.draw_slots(
-            self.inputs, memory, key, batch, self.easy, self.slots
+            HardStep(self.inputs, memory, key, batch, self.easy, self.slots)
         )
         pooled = self._has_pool(hard.pool)
         mixed = key("negatives.mix")
@@ -191,7 +141,7 @@ class RowSlots(Source):
     def counts(self, memory: dict, batch: Batch, drawn: Slots) -> list[Count]:
         """Easy draws by the easy law, hard ones by the pools of the rows."""
         easy, hard = self.expected(batch)
-        if self.log_q.as_easy:
+        if self.hard.log_q == "easy":
             # Every row has the same number of easy and hard draws together.
             return [self.easy.count(batch, (easy + hard)[None])]
         found: list[Count] = [self.easy.count(batch, easy[None])]
@@ -199,7 +149,7 @@ class RowSlots(Source):
             of_group = jnp.stack([easy, easy + hard])
             group = jnp.where(self._has_pool(drawn.pool), 0, 1)
             found = [self.easy.count(batch, of_group, (group,))]
-        if self.log_q.of_pool and self.hard_num:
+        if self.hard.log_q == "mixture" and self.hard_num:
             found += self.hard.counts(self.inputs, batch, drawn, jnp.log(hard))
         return found
 

@@ -28,18 +28,14 @@ Memory = dict[str, Any]
 class Keys(NamedTuple):
     """The random keys of a step: functions of seed, stream and step, never carried.
 
-    Attributes:
-      seed: seed of the run.
-      step: optimizer step.
-
     Examples:
       >>> key = Keys(0, step=7)
       >>> bool(key("easy") == Keys(0, step=7)("easy"))
       True
     """
 
-    seed: jax.Array | int
-    step: jax.Array | int = 0
+    seed: jax.Array | int  # seed of the run
+    step: jax.Array | int = 0  # optimizer step
 
     def __call__(self, name: str) -> jax.Array:
         """Key of a named stream."""
@@ -47,22 +43,15 @@ class Keys(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The rows of a step: positives, and what sources may read of them.
+    """The rows of a step: positives, and what sources may read of them."""
 
-    Attributes:
-      rows: [B] int32 places of the positives among all training positives.
-      items: [B] int32 clicked items.
-      queries: queries of the B clicks, as the model has them.
-      step: optimizer step, from 0.
-      score: function from items [B, ...] to the scores of their rows under the current
-        parameters [B, ...] and whether each is masked in its row; () where no source
-        asks for it.
-    """
-
-    rows: jax.Array
-    items: jax.Array
-    queries: Any = ()
-    step: Any = 0
+    rows: jax.Array  # [B] int32 places of the positives among all training positives
+    items: jax.Array  # [B] int32 clicked items
+    queries: Any = ()  # queries of the B clicks, as the model has them
+    step: Any = 0  # optimizer step, from 0
+    # function from items [B, ...] to the scores of their rows under the current
+    # parameters [B, ...] and whether each is masked in its row; () where no source asks
+    # for it
     score: Any = ()
 
     @property
@@ -71,11 +60,7 @@ class Batch(NamedTuple):
         return self.items.shape[0]
 
     def scores(self, items: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Scores [B, ...] of items [B, ...] in their rows, and which are masked.
-
-        Raises:
-          ValueError: the batch has no function `score`.
-        """
+        """Scores [B, ...] of items [B, ...] in their rows, and which are masked."""
         if self.score == ():
             raise ValueError(
                 "the source scores candidates by the model, but Batch.score=(); set it "
@@ -85,17 +70,12 @@ class Batch(NamedTuple):
 
 
 class RowPools(NamedTuple):
-    """Items of each row with a number for each; L is 0 where rows have none.
+    """Items of each row with a number for each; L is 0 where rows have none."""
 
-    Attributes:
-      item: [B, L] int32 items; num_items is padding.
-      log_prob: [B, L] float32 log probability of a draw; -inf on padding.
-      stage: [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the
-        pools are not those of a log.
-    """
-
-    item: jax.Array
-    log_prob: jax.Array
+    item: jax.Array  # [B, L] int32 items; num_items is padding
+    log_prob: jax.Array  # [B, L] float32 log probability of a draw; -inf on padding
+    # [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the pools
+    # are not those of a log
     stage: jax.Array
 
     @property
@@ -115,42 +95,26 @@ def no_pools(rows: int) -> RowPools:
 
 
 class Shared(NamedTuple):
-    """Candidates that all rows share: columns.
+    """Candidates that all rows share: columns."""
 
-    Attributes:
-      items: [C] int32; num_items is a draw that does not count.
-    """
-
-    items: jax.Array
+    items: jax.Array  # [C] int32; num_items is a draw that does not count
 
 
 class Slots(NamedTuple):
-    """Candidates of each row.
+    """Candidates of each row."""
 
-    Attributes:
-      items: [B, K] int32; num_items is a slot that is switched off.
-      is_hard: [B, K] bool, whether the slot was drawn from the row's pool.
-      pool: pools that the hard slots were drawn from.
-    """
-
-    items: jax.Array
-    is_hard: jax.Array
-    pool: RowPools
+    items: jax.Array  # [B, K] int32; num_items is a slot that is switched off
+    is_hard: jax.Array  # [B, K] bool, whether the slot was drawn from the row's pool
+    pool: RowPools  # pools that the hard slots were drawn from
 
 
 class Stored(NamedTuple):
-    """Columns of earlier batches, with the embeddings that they had.
+    """Columns of earlier batches, with the embeddings that they had."""
 
-    Attributes:
-      items: [M] int32; num_items where empty.
-      embedding: [M, D] float32, constants.
-      on: [M] bool, whether an entry is in use.
-      log_count: [M] float32 log of the entry's expected count as a draw of this source.
-    """
-
-    items: jax.Array
-    embedding: jax.Array
-    on: jax.Array
+    items: jax.Array  # [M] int32; num_items where empty
+    embedding: jax.Array  # [M, D] float32, constants
+    on: jax.Array  # [M] bool, whether an entry is in use
+    # [M] float32 log of the entry's expected count as a draw of this source
     log_count: jax.Array
 
 
@@ -158,40 +122,29 @@ Candidates = Shared | Slots | Stored
 
 
 class ByItem(NamedTuple):
-    """Independent draws from one law: an item is expected draws times e^log_q.
+    """Independent draws from one law: an item is expected draws times e^log_q."""
 
-    Attributes:
-      law: what identifies the law; draws of one law are added before the log is taken.
-      log_q: function from items [...] to the log probability of a draw.
-      draws: expected draws of a row, a number or [G] by group of rows.
-      group: group of each row, ([B] int32,); () where all rows draw alike.
-    """
-
+    # what identifies the law; draws of one law are added before the log is taken
     law: Hashable
+    # function from items [...] to the log probability of a draw
     log_q: Callable[[jax.Array], jax.Array]
-    draws: Any
+    draws: Any  # expected draws of a row, a number or [G] by group of rows
+    # group of each row, ([B] int32,); () where all rows draw alike
     group: tuple[jax.Array, ...] = ()
 
 
 class Listed(NamedTuple):
-    """Counts of some items of each row; all others are expected 0 times.
+    """Counts of some items of each row; all others are expected 0 times."""
 
-    Attributes:
-      item: [B, L] int32; num_items is padding. Entries of one item have one count.
-      log_count: [B, L] float32, -inf on padding.
-    """
-
+    # [B, L] int32; num_items is padding. Entries of one item have one count
     item: jax.Array
-    log_count: jax.Array
+    log_count: jax.Array  # [B, L] float32, -inf on padding
 
 
 class Dense(NamedTuple):
-    """Counts that are computed for any items of any rows.
+    """Counts that are computed for any items of any rows."""
 
-    Attributes:
-      log_count: function from items [1 or B, K] to [1 or B, K].
-    """
-
+    # function from items [1 or B, K] to [1 or B, K]
     log_count: Callable[[jax.Array], jax.Array]
 
 
@@ -231,8 +184,7 @@ class Source:
         """Log of the expected number of draws of items in rows.
 
         Args:
-          memory: memories of all sources.
-          batch: B rows.
+          memory, batch: as of `draw`.
           drawn: what `draw` returned for them.
           items: [1 or B, K] int32 items of the catalogue.
 
@@ -257,12 +209,9 @@ class Source:
     def update(
         self, memory: Memory, batch: Batch, drawn: Any, embeddings: jax.Array
     ) -> Memory:
-        """Memories after a step.
+        """Memories after a step, as `log_count`.
 
         Args:
-          memory: memories of all sources.
-          batch: B rows.
-          drawn: what `draw` returned for them.
           embeddings: [B, D] of the rows' items, without gradient.
         """
         return memory
@@ -290,27 +239,14 @@ def _add(one: ByItem, other: ByItem) -> ByItem:
 def by_row(count: ByItem, rows: int) -> ByItem:
     """The same draws with every row as a group of its own."""
     draws = jnp.asarray(count.draws, jnp.float32)
-    if count.group:
-        return count._replace(
-            draws=draws[count.group[0]],
-            group=(jnp.arange(count.group[0].shape[0], dtype=jnp.int32),),
-        )
+    draws = draws[count.group[0]] if count.group else jnp.broadcast_to(draws, (rows,))
     return count._replace(
-        draws=jnp.broadcast_to(draws, (rows,)),
-        group=(jnp.arange(rows, dtype=jnp.int32),),
+        draws=draws, group=(jnp.arange(draws.shape[0], dtype=jnp.int32),)
     )
 
 
 def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
-    """Log of the sum of counts of items in their rows.
-
-    Args:
-      counts: counts of one source or of several.
-      items: [1 or B, K] int32 items of the catalogue.
-
-    Returns:
-      [1 or B, K] float32; -inf where none of them draws the item.
-    """
+    """Log [1 or B, K] of the sum of counts of items [1 or B, K]; -inf for none."""
     terms = []
     for law in add_by_law(counts):
         draws = jnp.asarray(law.draws, jnp.float32)
@@ -328,13 +264,7 @@ def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
 
 
 def find_listed(listed: Listed, items: jax.Array) -> jax.Array:
-    """Counts [B, K] of items [1 or B, K] that are listed row by row, -inf for others.
-
-    Examples:
-      >>> listed = Listed(jnp.array([[3, 8]]), jnp.array([[-1.0, -0.5]]))
-      >>> find_listed(listed, jnp.array([[8, 4]])).tolist()
-      [[-0.5, -inf]]
-    """
+    """Counts [B, K] of items [1 or B, K] that are listed by row, -inf for others."""
     same = items[:, :, None] == listed.item[:, None, :]
     counts = jnp.where(same, listed.log_count[:, None, :], -jnp.inf)
     return counts.max(axis=2, initial=-jnp.inf)

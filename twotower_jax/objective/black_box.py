@@ -17,19 +17,12 @@ STEP = 0.02
 
 
 class Candidates(NamedTuple):
-    """The arguments of a loss, and the cells by which it is differentiated.
+    """The arguments of a loss, and the cells by which it is differentiated."""
 
-    Attributes:
-      scores: [B, C] float32 logits before the correction.
-      ids: [B, C] int32.
-      log_q: [B, C] float32.
-      cells: [B, C] bool, cells that move together.
-    """
-
-    scores: np.ndarray
-    ids: np.ndarray
-    log_q: np.ndarray
-    cells: np.ndarray
+    scores: np.ndarray  # [B, C] float32 logits before the correction
+    ids: np.ndarray  # [B, C] int32
+    log_q: np.ndarray  # [B, C] float32
+    cells: np.ndarray  # [B, C] bool, cells that move together
 
 
 class BlackBox:
@@ -52,14 +45,7 @@ class BlackBox:
         self._gradients: dict[str, Callable[..., Any]] | None = None
 
     def check(self, example: Candidates) -> None:
-        """Call the loss once, and find out whether JAX can trace it.
-
-        Args:
-          example: Arguments as those of later calls.
-
-        Raises:
-          InputError: The loss fails, or its value is not one finite number.
-        """
+        """Call the loss once, and find out whether JAX can trace it."""
         self.value(example)
         gradients = {
             name: jax.jit(jax.grad(self._traced, argnums=place))
@@ -74,11 +60,7 @@ class BlackBox:
         self._gradients = gradients
 
     def value(self, at: Candidates) -> float:
-        """Return the loss.
-
-        Raises:
-          InputError: The loss fails, or its value is not one finite number.
-        """
+        """Return the loss."""
         scores = (self.temperature * at.scores).astype(np.float32)
         try:
             result = self._loss(scores, at.ids.copy(), at.log_q.copy())
@@ -91,15 +73,7 @@ class BlackBox:
         return _scalar(result)
 
     def slope(self, at: Candidates, name: str) -> float:
-        """Return the derivative of the loss by cells that move together.
-
-        Args:
-          at: The arguments, with the cells.
-          name: "scores" for their logits, or "log_q".
-
-        Raises:
-          InputError: The loss fails, or a value or the derivative is not finite.
-        """
+        """Return the derivative of the loss by cells that move together."""
         if self._gradients is None:
             slope = self._difference(at, name)
         else:
@@ -120,11 +94,7 @@ class BlackBox:
         return (ahead - behind) / (2 * STEP)
 
     def _traced(self, scores: jax.Array, ids: jax.Array, log_q: jax.Array) -> jax.Array:
-        """Return the loss as a traced scalar.
-
-        Raises:
-          TypeError: It is not one.
-        """
+        """Return the loss as a traced scalar."""
         result = self._loss(self.temperature * scores, ids, log_q)
         if not isinstance(result, jax.Array) or result.shape:
             raise TypeError("not a scalar of JAX")
@@ -132,11 +102,7 @@ class BlackBox:
 
 
 def _scalar(result: Any) -> float:
-    """Return a loss as a number.
-
-    Raises:
-      InputError: It is not one finite number.
-    """
+    """Return a loss as a number."""
     shape = getattr(result, "shape", ())
     try:
         if len(tuple(shape)):

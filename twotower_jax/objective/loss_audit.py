@@ -5,16 +5,18 @@ from functools import partial
 import numpy as np
 
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.objective.batches import BATCH, InBatch, Layout, Slots
-from twotower_jax.objective.black_box import BlackBox, LossFunction
-from twotower_jax.objective.catalogue import (
+from twotower_jax.objective.batches import (
+    BATCH,
     Catalogue,
+    InBatch,
+    Layout,
     Sampler,
+    Slots,
     make_catalogue,
     make_proposal,
 )
-from twotower_jax.objective.loss_card import LossCard, loss_card
-from twotower_jax.objective.loss_optimum import find_free_optimum
+from twotower_jax.objective.black_box import BlackBox, LossFunction
+from twotower_jax.objective.loss_card import LossCard, find_free_optimum, loss_card
 
 
 def audit(
@@ -72,7 +74,7 @@ def audit(
     make = partial(_layout, catalogue, negatives, draws, log_q == "count")
     start = np.log(catalogue.probability)
     layout = make(start, 0)
-    box.check(layout.pulls(start, 0)[0])
+    box.check(layout.batches(start, positive=0)[0])
     optimum = find_free_optimum(box, catalogue, make)
     return loss_card(box, catalogue, layout, optimum, masks_hits)
 

@@ -1,16 +1,165 @@
 """The card of a loss from elsewhere: its optimum, its use of log q, and alarms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.evaluation.metrics import BUCKETS
-from twotower_jax.evaluation.slices import popularity_buckets
-from twotower_jax.objective.alarms import Findings, find_alarms, force_alarms
-from twotower_jax.objective.batches import Layout, mean_slope
+from twotower_jax.errors import InputError
+from twotower_jax.evaluation.metrics import BUCKETS, popularity_buckets
+from twotower_jax.objective.batches import Catalogue, Forces, Layout, forces, mean_slope
 from twotower_jax.objective.black_box import BlackBox, Candidates
-from twotower_jax.objective.catalogue import Catalogue
-from twotower_jax.objective.loss_optimum import FreeOptimum
+
+# Passes over all items that move the scores, at most; all of them at full length until
+# AVERAGED. The scores have arrived where the mean move, in nats, is below ARRIVED.
+MOVES, AVERAGED, ARRIVED, LONGEST = 20, 12, 0.01, 2.0
+# Sets of draws that measure the error.
+MEASURES = 2
+
+# Scores [N] and the number of a set of draws -> batches.
+Make = Callable[[np.ndarray, int], Layout]
+
+
+class FreeOptimum(NamedTuple):
+    """The optimum of a loss."""
+
+    scores: np.ndarray  # [N] float64 logits
+    # [MEASURES, N] moves that other sets of draws ask for; their mean is in the scores,
+    # their spread is the error
+    moves: np.ndarray
+    pull: float  # Sum over the items of the forces on positives there
+    push: float  # The same on negatives
+
+
+def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOptimum:
+    """The scores at which pull and push are equal, started at log P."""
+    scores = np.log(catalogue.probability)
+    for number in range(MOVES):
+        found = forces(box, make(scores, 0), catalogue, scores)
+        if not found.pull.any() and not found.push.any():
+            raise InputError(
+                "the audited loss does not depend on the scores; give a function of "
+                "scores, candidate ids and log q"
+            )
+        move = _move(found)
+        scores = scores + move / max(1, number - AVERAGED + 2)
+        if np.abs(move).mean() < ARRIVED:
+            break
+    measured = [
+        forces(box, make(scores, number), catalogue, scores)
+        for number in range(1, 1 + MEASURES)
+    ]
+    others = [_move(one) for one in measured]
+    return FreeOptimum(
+        scores + np.mean(others, axis=0),
+        np.array(others),
+        float(np.mean([one.pull.sum() for one in measured])),
+        float(np.mean([one.push.sum() for one in measured])),
+    )
+
+
+def _move(found: Forces) -> np.ndarray:
+    """Return the Newton steps of the scores, the mean force being the curvature."""
+    middle = np.maximum((np.abs(found.pull) + np.abs(found.push)) / 2, 1e-30)
+    return np.clip((found.pull - found.push) / middle, -LONGEST, LONGEST)
+
+
+# --- where the optimum moved, and likely reasons --------------------------------------
+
+# A drift of a group in nats, and a deviation of the slope from 1, that raise an alarm.
+DRIFT, SLOPE = 0.15, 0.05
+# A response to log q nearer to 0 is none; one farther from -1 is another factor.
+NONE, FACTOR = 0.1, 0.2
+# Spread of declared minus drawn log q, in nats, that is a reason.
+SPREAD = 0.2
+# Push over pull below which negatives have no gradient.
+MISSING = 0.05
+
+
+class Findings(NamedTuple):
+    """Measurements of a loss at its optimum, without items that are seldom drawn."""
+
+    slope: float  # Slope of the optimum on log P
+    drift: dict[str, float]  # {group: mean drift in nats}
+    log_q: np.ndarray  # [n] log q of items as the loss receives it, ascending
+    # [n] responses of the loss to it; -1 where it is subtracted, nan where the loss
+    # does not depend on the negative at all
+    response: np.ndarray
+    error: np.ndarray  # [n] declared minus drawn log q
+    temperature: float  # Temperature of the scores
+
+
+def find_alarms(found: Findings) -> list[str]:
+    """Sentences on a moved optimum; none where it is log P."""
+    far = {name: value for name, value in found.drift.items() if abs(value) > DRIFT}
+    if not far and abs(found.slope - 1) <= SLOPE:
+        return []
+    moves = ", ".join(f"{name} {value:+.2f}" for name, value in far.items())
+    first = f"the optimum is not log P: slope {found.slope:.2f}"
+    return [first + (f", drift in nats {moves}" if far else ""), *_reasons(found)]
+
+
+def force_alarms(pull: float, push: float) -> list[str]:
+    """Sentences on forces that have no equilibrium at a minimum of the loss."""
+    if pull < 0 and push < 0:
+        return [
+            "the loss is maximised at its optimum: it falls as the scores of positives "
+            "fall; return the negative log likelihood"
+        ]
+    if abs(push) < MISSING * pull:
+        return [
+            "negatives have no gradient: all scores grow without bound; look for a "
+            "stopped gradient, or a mask of all negatives"
+        ]
+    return []
+
+
+def _reasons(found: Findings) -> list[str]:
+    """Return the reasons of a moved optimum that the responses to log q show."""
+    reasons = []
+    spread = np.ptp(found.error)
+    if spread > SPREAD:
+        reasons.append(
+            f"the declared log q is not that of the draws: off by {spread:.1f} nats "
+            "between items"
+        )
+    if np.isnan(found.response).all():
+        return reasons
+    usual = float(np.nanmedian(found.response))
+    if abs(usual) < NONE:
+        return [*reasons, "log q has no effect on the negatives"]
+    if usual > 0:
+        return [*reasons, "log q is added to the logits of negatives, not subtracted"]
+    if abs(usual + 1) > FACTOR:
+        text = f"log q is subtracted {-usual:.2g} times"
+        if abs(usual * found.temperature + 1) < FACTOR:
+            text += ": the temperature divides the corrected logits; subtract after it"
+        return [*reasons, text]
+    return [*reasons, *_limits(found)]
+
+
+def _limits(found: Findings) -> list[str]:
+    """Return the limits of log q below and above which the loss does not respond."""
+    inert = np.abs(found.response) < NONE
+    if not inert.any():
+        return []
+    responding = np.flatnonzero(np.abs(found.response) >= NONE)
+    low, high = responding[0], responding[-1]
+    limits = []
+    if inert[:low].any():
+        limits.append(
+            f"log q below about {found.log_q[low - 1]:.1f} has no effect: q has a floor"
+        )
+    if inert[high + 1 :].any():
+        limits.append(
+            f"log q above about {found.log_q[high + 1]:.1f} has no effect: q or the "
+            "expected count has a ceiling"
+        )
+    return limits
+
+
+# --- the card -------------------------------------------------------------------------
 
 # Push on a draw of the own item, as a share of that in other rows, that counts.
 HIT = 0.02
@@ -64,26 +213,18 @@ def loss_card(
     optimum: FreeOptimum,
     masks_hits: bool | None,
 ) -> LossCard:
-    """The card of an optimum.
-
-    Args:
-      box: The loss.
-      catalogue: The catalogue.
-      layout: Batches for scores of log P, where the use of log q is measured.
-      optimum: The optimum.
-      masks_hits: Whether draws that equal the positive are meant to be masked.
-
-    Returns:
-      The card.
-    """
+    """The card of an optimum."""
     found = _findings(box, catalogue, layout, optimum.scores)
+    used = found.response[np.isfinite(found.response)]
     start = np.log(catalogue.probability)
     groups = _groups(catalogue, layout).values()
     means = [[move[group].mean() for group in groups] for move in optimum.moves]
     items = np.flatnonzero(_common(catalogue, layout)).tolist()
-    pushes = [mean_slope(box, layout.pushes(start, i), "scores") for i in items]
+    pushes = [
+        mean_slope(box, layout.batches(start, negative=i), "scores") for i in items
+    ]
     strong = items[int(np.argmax(pushes))]
-    own = mean_slope(box, layout.hits(start, strong), "scores")
+    own = mean_slope(box, layout.batches(start, strong, strong), "scores")
     hits = abs(own) > HIT * max(pushes)
     # Finite differences over the jumps of a moved loss have signs without a meaning.
     alarms = find_alarms(found) or force_alarms(optimum.pull, optimum.push)
@@ -96,8 +237,8 @@ def loss_card(
         slope=found.slope,
         drift=found.drift,
         error=float(np.std(means, axis=0).max()),
-        response=_usual(found.response),
-        positive_response=_response(box, layout.pulls(start, strong)),
+        response=float(np.nanmedian(used)) if len(used) else np.nan,
+        positive_response=_response(box, layout.batches(start, positive=strong)),
         hits=hits,
         alarms=tuple(alarms),
     )
@@ -118,7 +259,9 @@ def _findings(
         slope=1 + float((x * drift[common]).sum() / (x * x).sum()),
         drift={name: float(drift[group].mean()) for name, group in groups.items()},
         log_q=layout.log_q[items],
-        response=np.array([_response(box, layout.pushes(log_p, i)) for i in items]),
+        response=np.array(
+            [_response(box, layout.batches(log_p, negative=i)) for i in items]
+        ),
         error=layout.error[items],
         temperature=box.temperature,
     )
@@ -142,8 +285,3 @@ def _response(box: BlackBox, batches: list[Candidates]) -> float:
     """Return the derivative by log q of the marked cells over that by their logits."""
     by_score = mean_slope(box, batches, "scores")
     return mean_slope(box, batches, "log_q") / by_score if by_score else np.nan
-
-
-def _usual(response: np.ndarray) -> float:
-    """Return the median response; nan where no negative has one."""
-    return float(np.nanmedian(response)) if np.isfinite(response).any() else np.nan

@@ -11,21 +11,20 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.metrics import ranking_metrics
+from twotower_jax.evaluation.metrics import ranking_metrics, summarise
 from twotower_jax.evaluation.scorers import (
     BlockScores,
     Embeddings,
     Scorer,
     SharedScores,
 )
-from twotower_jax.evaluation.slices import summarise
 from twotower_jax.evaluation.spread import spread_items
-from twotower_jax.model.embed import all_candidates, all_queries
-from twotower_jax.model.specs import Model
+from twotower_jax.model.tower import Model
 from twotower_jax.model.towers import BASELINES, Scores, baselines_for
-from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
-from twotower_jax.negatives.expected_count import log_expected_count
-from twotower_jax.negatives.proposals import log_prob
+from twotower_jax.model.towers.choice import Clicks, click_matrix
+from twotower_jax.model.two_tower import all_candidates, all_queries
+from twotower_jax.negatives.easy import log_prob
+from twotower_jax.negatives.frequency import log_expected_count
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import (
     Latest,

@@ -26,7 +26,7 @@ from twotower_jax.data.summary import (
 )
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
-from twotower_jax.model.towers.click_matrix import Clicks, click_matrix
+from twotower_jax.model.towers.choice import Clicks, click_matrix
 from twotower_jax.negatives import Mined
 from twotower_jax.run.folder import RunFolder
 

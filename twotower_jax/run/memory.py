@@ -25,7 +25,7 @@ from twotower_jax.data.processes import alone
 from twotower_jax.data.shards import DATA, TABLE, stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW, Sizes
 from twotower_jax.errors import InputError
-from twotower_jax.model.specs import make_model
+from twotower_jax.model.tower import make_model
 from twotower_jax.model.two_tower import rows_of_tables
 from twotower_jax.negatives import Funnel
 from twotower_jax.negatives.columns import merged_size, merged_size_of_arms

@@ -16,18 +16,23 @@ from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.log import Pairs
 from twotower_jax.data.repeats import AT_A_TIME, among
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.auc import Contest
 from twotower_jax.evaluation.metrics import (
     catalogue_metrics,
     of_scope,
+    popularity_buckets,
     ranking_metrics,
+    sliced_metrics,
+    summarise,
 )
-from twotower_jax.evaluation.propensity import inverse_propensities
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
+from twotower_jax.evaluation.ranking import Contest, inverse_propensities
 from twotower_jax.evaluation.rivals import rivals
-from twotower_jax.evaluation.scorers import Embeddings, Scorer
-from twotower_jax.evaluation.slices import popularity_buckets, sliced_metrics, summarise
-from twotower_jax.evaluation.ties import tied_queries, without_order
+from twotower_jax.evaluation.scorers import (
+    Embeddings,
+    Scorer,
+    tied_queries,
+    without_order,
+)
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.run.loader import (
     Loaded,

@@ -23,16 +23,16 @@ from twotower_jax.data.simulator import (
 )
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.window import to_seconds
-from twotower_jax.evaluation.auc import Contest, query_auc
 from twotower_jax.evaluation.metrics import (
     Scope,
     click_metrics,
     of_scope,
     ranking_metrics,
+    sliced_metrics,
 )
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
+from twotower_jax.evaluation.ranking import Contest, query_auc
 from twotower_jax.evaluation.retrieve import top_k
-from twotower_jax.evaluation.slices import sliced_metrics
 from twotower_jax.run.loader import Latest, Loaded
 
 

@@ -16,8 +16,8 @@ from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.encode import codes_of
 from twotower_jax.data.log import Feature, FunnelLog
 from twotower_jax.errors import InputError
-from twotower_jax.model.specs import Model
 from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
+from twotower_jax.model.tower import Model
 from twotower_jax.run.folder import RunFolder, read_mapping, stored_config
 from twotower_jax.run.loader import Latest, Loaded, train_clicks, trains
 from twotower_jax.training.checkpoint import Checkpoints

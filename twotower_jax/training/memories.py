@@ -12,7 +12,7 @@ from twotower_jax.data.processes import on_host
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
-from twotower_jax.model.embed import all_candidates, all_queries, mesh_of
+from twotower_jax.model.two_tower import all_candidates, all_queries, mesh_of
 from twotower_jax.negatives.frequency import Frequency, init_frequency
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.mesh import everywhere

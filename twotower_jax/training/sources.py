@@ -16,7 +16,7 @@ from twotower_jax.negatives.hard import HardInputs
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import MASKS, RowMasks
 from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
-from twotower_jax.negatives.slots import HARD_LOG_Q, RowSlots, ratio_at, switches
+from twotower_jax.negatives.slots import RowSlots, ratio_at, switches
 from twotower_jax.negatives.source import Batch, Keys, Source
 from twotower_jax.registry import join
 from twotower_jax.training.queries import query_vectors
@@ -93,7 +93,6 @@ def _sources(
             hard_inputs,
             (hyper.hard_ratio,) if negatives.mixes else (),
             negatives.easy_num if negatives.switched else 0,
-            HARD_LOG_Q[negatives.hard.log_q],
         )
         sources.append(slots)
     if negatives.in_batch:

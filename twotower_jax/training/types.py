@@ -13,12 +13,11 @@ from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.known_items import KnownItems
 from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.loss import Loss
-from twotower_jax.losses.term import Term
-from twotower_jax.model.specs import Model
+from twotower_jax.losses.terms import Term
+from twotower_jax.model.tower import Model
 from twotower_jax.negatives import Funnel, Hard
-from twotower_jax.negatives.availability import MassTree
+from twotower_jax.negatives.easy import MassTree, Proposal
 from twotower_jax.negatives.masks import ScoreFilter, UserPositives
-from twotower_jax.negatives.proposals import Proposal
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from twotower_jax.evaluation.auc import Contest, query_auc
 from twotower_jax.evaluation.ragged import from_pairs
+from twotower_jax.evaluation.ranking import Contest, query_auc
 from twotower_jax.evaluation.scorers import Embeddings
 
 

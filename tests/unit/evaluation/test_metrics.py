@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from twotower_jax.evaluation.metrics import (
     METRICS,
     catalogue_metrics,
+    mean,
     metric_names,
     of_scope,
-    ranking_metrics,
-)
-from twotower_jax.evaluation.ragged import Ragged, from_pairs
-from twotower_jax.evaluation.slices import (
-    mean,
     popularity_buckets,
+    ranking_metrics,
     sliced_metrics,
     summarise,
 )
+from twotower_jax.evaluation.ragged import Ragged, from_pairs
 
 RANKING = tuple(of_scope("query"))
 

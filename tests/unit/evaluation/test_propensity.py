@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from twotower_jax.evaluation.metrics import ranking_metrics
-from twotower_jax.evaluation.propensity import inverse_propensities
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
+from twotower_jax.evaluation.ranking import inverse_propensities
 
 K = 100
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation import retrieve_scores, scorers
+from twotower_jax.evaluation import retrieve, scorers
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.scorers import BlockScores, Embeddings, SharedScores
 
@@ -73,7 +73,7 @@ def test_scores_of_pairs(table):
 
 def test_blocks_shrink_with_the_catalogue(table, monkeypatch):
     _, scores = table
-    monkeypatch.setattr(retrieve_scores, "MAX_SCORES", 5 * ITEMS + 7)
+    monkeypatch.setattr(retrieve, "MAX_HOST_SCORES", 5 * ITEMS + 7)
     sizes = []
 
     def score(part):
@@ -95,16 +95,16 @@ def sorted_lists(scores, seen, k):
     return best, np.where(best == -np.inf, -1, items)
 
 
-@pytest.mark.parametrize("chunk", [1, 5 * ITEMS, 2**18])
+@pytest.mark.parametrize("most", [1, 5 * ITEMS, 2**18])
 @pytest.mark.parametrize("k", [1, 20, 31, 32, 700, ITEMS])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_scores_that_are_mostly_zero_give_sorted_lists(chunk, k, sign, monkeypatch):
+def test_scores_that_are_mostly_zero_give_sorted_lists(most, k, sign, monkeypatch):
     """As of item-kNN: few scores are not 0, some of them equal; some lists are short.
 
     Below and above 0, where the zeros end or begin a list; -0.0 is 0. A query without
     any score and one that has seen all but three items are among them.
     """
-    monkeypatch.setattr(retrieve_scores, "CHUNK", chunk)
+    monkeypatch.setattr(retrieve, "MAX_HOST_SCORES", most)
     rng = np.random.default_rng(4)
     scores = rng.integers(1, 9, (QUERIES, ITEMS)).astype(np.float32)
     scores *= rng.random(scores.shape) < rng.choice([0.002, 0.02, 0.3], (QUERIES, 1))

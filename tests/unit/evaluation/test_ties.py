@@ -3,8 +3,7 @@
 import numpy as np
 
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.evaluation.scorers import Embeddings
-from twotower_jax.evaluation.ties import tied_queries, without_order
+from twotower_jax.evaluation.scorers import Embeddings, tied_queries, without_order
 
 ITEMS, K = 1_000, 20
 

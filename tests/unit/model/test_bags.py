@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower_jax.model.bags import Bag, bag_vectors, first_bags, mean_bag
+from twotower_jax.model.embeddings import Bag, bag_vectors, mean_bag
 
 # Row i is (i + 1, 10 (i + 1)).
 TABLE = jnp.asarray([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
@@ -45,4 +45,3 @@ def test_weights_and_total_scale_the_rows():
     halved = bag._replace(total=jnp.array([2.0, 1.0]))
     assert bag_vectors(TABLE, bag).tolist() == [[3, 30], [6, 60]]
     assert bag_vectors(TABLE, halved).tolist() == [[1.5, 15], [6, 60]]
-    assert bag_vectors(TABLE, first_bags(halved, 1)).tolist() == [[1.5, 15]]

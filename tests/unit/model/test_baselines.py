@@ -12,18 +12,17 @@ from twotower_jax.model.towers import BASELINES
 from twotower_jax.model.towers import ease as ease_module
 from twotower_jax.model.towers import ials as ials_module
 from twotower_jax.model.towers import item_knn as knn_module
-from twotower_jax.model.towers.click_matrix import click_matrix
-from twotower_jax.model.towers.ease import EaseConfig, ease, ease_excess
+from twotower_jax.model.towers.choice import click_matrix
+from twotower_jax.model.towers.ease import Ease, EaseConfig
 from twotower_jax.model.towers.ials import (
+    Ials,
     IalsConfig,
-    ials,
     initial_factors,
     solve_factors,
 )
 from twotower_jax.model.towers.item_knn import (
+    ItemKnn,
     ItemKnnConfig,
-    item_knn,
-    item_knn_excess,
     neighbours,
 )
 
@@ -49,7 +48,7 @@ def dense(clicks):
 def weights_of(clicks, l2):
     """Return the weights B: the scores of histories of one item each."""
     one_each = click_matrix(*np.diag_indices(clicks.shape[1]), (clicks.shape[1],) * 2)
-    return ease(clicks, EaseConfig(l2))(one_each).astype(float)
+    return Ease().fit(clicks, EaseConfig(l2), 0)(one_each).astype(float)
 
 
 @pytest.fixture(params=["more users", "more items"])
@@ -99,13 +98,13 @@ def test_ease_scores_are_the_weights_of_the_history(some_clicks):
     x, items = dense(some_clicks), some_clicks.shape[1]
     history = click_matrix(np.array([0, 0, 0]), np.array([3, 5, 5]), (1, items))
     numbers = EaseConfig(l2=3.0)
-    scores = ease(some_clicks, numbers)(history)
+    scores = Ease().fit(some_clicks, numbers, 0)(history)
     weights = weights_of(some_clicks, 3.0)
     np.testing.assert_allclose(scores[0], weights[3] + weights[5], atol=1e-6)
     never = np.flatnonzero(x.sum(axis=0) == 0)
     assert len(never) and (scores[0, never] == 0).all()
     unknown = click_matrix(np.array([0]), never[:1], (1, items))
-    assert (ease(some_clicks, numbers)(unknown) == 0).all()
+    assert (Ease().fit(some_clicks, numbers, 0)(unknown) == 0).all()
 
 
 def test_the_free_memory_decides_the_form_of_the_fit(monkeypatch):
@@ -129,22 +128,22 @@ def test_the_free_memory_decides_the_form_of_the_fit(monkeypatch):
         monkeypatch.setattr(
             ease_module, "available_memory", lambda room=room: int(room + 2**24)
         )
-        assert ease_excess(clicks, numbers) is None
-        assert ease(clicks, numbers).precision == precision
+        assert Ease().excess(clicks, numbers) is None
+        assert Ease().fit(clicks, numbers, 0).precision == precision
         sparse = "neighbours" in precision
         assert (BASELINES["ease"].seconds(clicks) == 1e-3 * size) == sparse
 
 
 def test_the_regression_on_all_items_as_neighbours_is_the_whole_one():
     clicks = clicks_of(np.random.default_rng(0).random((60, 7)) < 0.4)
-    whole = ease(clicks, EaseConfig(l2=2.0))(clicks)
-    every = ease(clicks, EaseConfig(l2=2.0, neighbours=6))(clicks)
+    whole = Ease().fit(clicks, EaseConfig(l2=2.0), 0)(clicks)
+    every = Ease().fit(clicks, EaseConfig(l2=2.0, neighbours=6), 0)(clicks)
     np.testing.assert_allclose(every, whole, atol=1e-5)
 
 
 def test_an_item_is_regressed_on_its_most_similar_items_alone():
     x = (np.random.default_rng(0).random((60, 7)) < 0.4).astype(float)
-    fitted = ease(clicks_of(x), EaseConfig(l2=2.0, neighbours=3))
+    fitted = Ease().fit(clicks_of(x), EaseConfig(l2=2.0, neighbours=3), 0)
     got = fitted(clicks_of(np.eye(7)))
     norm = np.sqrt((x**2).sum(axis=0))
     similar = (x.T @ x) / np.outer(norm, norm)
@@ -179,7 +178,7 @@ def test_an_l2_that_float32_cannot_invert_is_refused_by_its_key(clicks, monkeypa
 
     monkeypatch.setattr(ease_module, "_invert", fails)
     with pytest.raises(InputError, match=r"baseline.ease.l2=200 is too small"):
-        ease(clicks, EaseConfig())
+        Ease().fit(clicks, EaseConfig(), 0)
 
 
 # --- item-kNN ------------------------------------------------------------------------
@@ -210,7 +209,7 @@ def test_item_knn_equals_a_slow_loop(clicks, number, shrink, block, monkeypatch)
     np.testing.assert_allclose(kept.toarray(), expected, rtol=1e-6)
     numbers = ItemKnnConfig(number, shrink)
     np.testing.assert_allclose(
-        item_knn(clicks, numbers)(clicks), x @ expected, rtol=1e-5, atol=1e-7
+        ItemKnn().fit(clicks, numbers, 0)(clicks), x @ expected, rtol=1e-5, atol=1e-7
     )
 
 
@@ -305,7 +304,7 @@ def slow_ials(x, settings, seed):
 
 def test_ials_equals_dense_normal_equations(clicks):
     """Scores of the training users, folded in by their own clicks."""
-    scores = ials(clicks, SETTINGS, 3)(clicks)
+    scores = Ials().fit(clicks, SETTINGS, 3)(clicks)
     expected = slow_ials(dense(clicks), SETTINGS, 3)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert scores.dtype == np.float32
@@ -313,7 +312,7 @@ def test_ials_equals_dense_normal_equations(clicks):
 
 def test_ials_depends_on_the_seed_alone(clicks):
     numbers = SETTINGS
-    first, again, other = (ials(clicks, numbers, s)(clicks) for s in (0, 0, 1))
+    first, again, other = (Ials().fit(clicks, numbers, s)(clicks) for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-6
 
@@ -341,5 +340,5 @@ def test_limits_are_exact(some_clicks, kind):
 def test_a_user_of_many_items_does_not_overflow():
     items = np.arange(70_000)
     many = click_matrix(np.zeros_like(items), items, (1, len(items)))
-    reason = item_knn_excess(many, ItemKnnConfig())
+    reason = ItemKnn().excess(many, ItemKnnConfig())
     assert reason is not None and "4,900,000,000 pairs" in reason

@@ -7,7 +7,7 @@ from helpers.quick import quick
 
 from twotower_jax.errors import InputError
 from twotower_jax.model.spectral import spectral_vectors
-from twotower_jax.model.towers.click_matrix import click_matrix
+from twotower_jax.model.towers.choice import click_matrix
 from twotower_jax.run import run
 
 

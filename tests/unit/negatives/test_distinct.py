@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.negatives.distinct import (
+from twotower_jax.negatives.columns import (
     PLACES_PER_ID,
     distinct_rows,
     find_distinct,

@@ -10,14 +10,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, check_keys, key, section
+from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
 
 if TYPE_CHECKING:
     import jax
     import numpy as np
+else:
+    np = Lazy("numpy")
+
 
 # A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
 Clicks = Any
@@ -29,35 +32,13 @@ B = TypeVar("B", bound="Baseline")
 
 
 class Tower(NamedTuple):
-    """A tower: two pure functions.
+    """A tower: two pure functions."""
 
-    Attributes:
-      init: key -> params, a nested dictionary of float32 arrays.
-      apply: (params, vectors) -> embeddings [E, dim]; vectors holds one float32
-        [E, dim] per feature, numeric features last, 0 where a value is missing.
-    """
-
+    # key -> params, a nested dictionary of float32 arrays
     init: Callable[[jax.Array], dict]
+    # (params, vectors) -> embeddings [E, dim]; vectors holds one float32 [E, dim] per
+    # feature, numeric features last, 0 where a value is missing
     apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
-
-
-class Shape(Protocol):
-    """What a tower reads of its static shape, a `model.tower.TowerSpec`."""
-
-    @property
-    def features(self) -> Sequence[Any]:
-        """Features that the tower reads."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Size of the vectors of features and of the embedding."""
-        ...
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Widths of hidden layers."""
-        ...
 
 
 def reads_history(values: Mapping[str, Any]) -> bool:
@@ -118,12 +99,7 @@ class Towers(Choice):
     choices: ClassVar[Choices[Towers]] = TOWERS
 
     kind: str = ""
-    dim: int = key(
-        64,
-        low=1,
-        doc="dimension of the embeddings",
-        example="128",
-    )
+    dim: int = key(64, low=1, doc="dimension of the embeddings", example="128")
     hidden: tuple[int, ...] = key(
         (),
         low=1,
@@ -206,12 +182,10 @@ class Towers(Choice):
         example="0.01",
     )
 
-    def build(self, shape: Shape) -> Tower:
-        """The functions of one tower.
+    def build(self, shape: Any) -> Tower:
+        """The functions of one tower of a `TowerSpec`: its features, dim and hidden.
 
-        Args:
-          shape: number of features, width and layers; the fields of the choice are its
-            own keys, and else defaults.
+        The fields of the choice are its own keys, and else defaults.
         """
         raise NotImplementedError
 
@@ -334,15 +308,9 @@ class Baseline(Towers):
     again: ClassVar[bool] = False
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores from the clicks of a training.
+        """Scores of histories [n, items] -> [n, items] float32, from clicks of users.
 
-        Args:
-          clicks: [users, items], the number of clicks of each pair.
-          numbers: its part of the section ``baseline``; None where it has none.
-          seed: of the run.
-
-        Returns:
-          histories [n, items] -> scores [n, items] float32.
+        ``numbers`` is its part of the section ``baseline``; None where it has none.
         """
         raise NotImplementedError
 
@@ -363,10 +331,23 @@ def baseline(choice: type[B]) -> type[B]:
 
 
 def baselines_for(mask_seen: bool) -> list[str]:
-    """Names of the baselines that can recommend anything of their own.
-
-    Examples:
-      >>> baselines_for(mask_seen=True)
-      ['popularity', 'item_knn', 'ease', 'ials']
-    """
+    """Names of the baselines that can recommend anything of their own."""
     return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]
+
+
+# --- clicks as a sparse matrix --------------------------------------------------------
+
+
+def click_matrix(user: np.ndarray, item: np.ndarray, shape: tuple[int, int]) -> Clicks:
+    """Return the number of clicks of each pair."""
+    from scipy.sparse import csr_array  # on use: a sixth of a second of every start
+
+    matrix = csr_array((np.ones(len(user)), (user, item)), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def binary(clicks: Clicks) -> Clicks:
+    """Return the matrix with 1 for every pair that has a click."""
+    ones = np.ones_like(clicks.data)
+    return type(clicks)((ones, clicks.indices, clicks.indptr), shape=clicks.shape)

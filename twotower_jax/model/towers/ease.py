@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.data.memory import available_memory
 from twotower_jax.errors import InputError
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.model.towers.item_knn import neighbours
 from twotower_jax.registry import Lazy, check_keys, key
 
@@ -80,61 +79,66 @@ class Ease(Baseline):
     label: ClassVar[str] = "EASE"
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `ease`."""
-        return ease(clicks, numbers)
+        """Scores X B of histories X, with the weights B of the ridge regression
+
+          min_B |X - X B|^2 + l2 |B|^2   subject to   diag(B) = 0
+          B_ij = -P_ij / P_jj for i != j,   P = (X' X + l2 I)^-1
+
+        Items without a click have no weights; their score is 0. With fewer users than
+        items, P comes from the inverse of a matrix of users:
+
+          l2 P = I - X' M X,   M = (X X' + l2 I)^-1
+
+        References:
+          Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; on the
+          neighbours alone: Ning & Karypis, SLIM, ICDM 2011, section 4.2.1.
+        """
+        items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
+        known, l2 = binary(clicks)[users][:, items], numbers.l2
+        fit = _by_users if len(users) < len(items) else _by_items
+        dtype = _dtype(min(known.shape), available_memory())
+        if numbers.neighbours or dtype is None:
+            number = numbers.neighbours or NEIGHBOURS
+            scores, form = _by_neighbours(known, l2, number), f"{number} neighbours"
+            return _AllScores(scores, items, f"float64, {form}")
+        try:
+            scores = fit(known, l2, dtype)
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                f"baseline.ease.l2={l2:g} is too small for an inverse in {dtype}: "
+                f"{error}; give a larger one"
+            ) from None
+        return _AllScores(scores, items, dtype)
 
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
-        """The limit that a fit would exceed, as in `ease_excess`."""
-        return ease_excess(clicks, numbers)
+        """Return the limit that the fit would exceed, None within it."""
+        size, limit = _size(clicks), numbers.max_size
+        if limit is not None and size > limit:
+            return (
+                f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
+                f"max_size={limit}; raise it to fit all the same"
+            )
+        return None
 
     @staticmethod
     def seconds(clicks: Clicks) -> float:
-        """Seconds of a fit, as in `ease_seconds`."""
-        return ease_seconds(clicks)
+        """Seconds of a fit, from those of the inverse of a small matrix.
 
-
-def ease(clicks: Clicks, numbers: EaseConfig) -> Scores:
-    """Scores X B of histories X, with the weights B of the ridge regression
-
-      min_B |X - X B|^2 + l2 |B|^2   subject to   diag(B) = 0
-      B_ij = -P_ij / P_jj for i != j,   P = (X' X + l2 I)^-1
-
-    Items without a click have no weights; their score is 0. With fewer users than
-    items, P comes from the inverse of a matrix of users:
-
-      l2 P = I - X' M X,   M = (X X' + l2 I)^-1
-
-    Args:
-      clicks: [users, items].
-      numbers: its l2.
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
-    Raises:
-      InputError: where ``ease.l2`` is too small for the inverse.
-
-    References:
-      Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; on the
-      neighbours alone: Ning & Karypis, SLIM, ICDM 2011, section 4.2.1.
-    """
-    items, users = np.unique(clicks.indices), np.flatnonzero(np.diff(clicks.indptr))
-    known, l2 = binary(clicks)[users][:, items], numbers.l2
-    fit = _by_users if len(users) < len(items) else _by_items
-    dtype = _dtype(min(known.shape), available_memory())
-    if numbers.neighbours or dtype is None:
-        number = numbers.neighbours or NEIGHBOURS
-        scores, form = _by_neighbours(known, l2, number), f"{number} neighbours"
-        return _AllScores(scores, items, f"float64, {form}")
-    try:
-        scores = fit(known, l2, dtype)
-    except np.linalg.LinAlgError as error:
-        raise InputError(
-            f"baseline.ease.l2={l2:g} is too small for an inverse in {dtype}: {error}; "
-            "give a larger one"
-        ) from None
-
-    return _AllScores(scores, items, dtype)
+        The work is in proportion to the cube of the number of rows.
+        """
+        size = _size(clicks)
+        if _dtype(size, available_memory()) is None:
+            return PER_ITEM * len(np.unique(clicks.indices))
+        rows = min(size, TIMED)
+        _invert(np.eye(1, order="F"))  # imports LAPACK: not timed
+        dtype = "float64" if size <= DOUBLE else "float32"
+        timed = []
+        for _ in range(3):  # other programs may take the cores for a moment
+            matrix = np.eye(rows, dtype=dtype, order="F")
+            start = time.perf_counter()
+            _invert(matrix)
+            timed.append(time.perf_counter() - start)
+        return min(timed) * (size / rows) ** 3
 
 
 class _AllScores(NamedTuple):
@@ -280,37 +284,6 @@ def _weights(inverse: np.ndarray) -> np.ndarray:
         weights[part] = inverse[part] / -own
     weights[np.diag_indices(len(inverse))] = 0
     return weights
-
-
-def ease_excess(clicks: Clicks, numbers: EaseConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it."""
-    size, limit = _size(clicks), numbers.max_size
-    if limit is not None and size > limit:
-        return (
-            f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
-            f"max_size={limit}; raise it to fit all the same"
-        )
-    return None
-
-
-def ease_seconds(clicks: Clicks) -> float:
-    """Return the seconds that a fit takes, from those of the inverse of a small matrix.
-
-    The work is in proportion to the cube of the number of rows.
-    """
-    size = _size(clicks)
-    if _dtype(size, available_memory()) is None:
-        return PER_ITEM * len(np.unique(clicks.indices))
-    rows = min(size, TIMED)
-    _invert(np.eye(1, order="F"))  # imports LAPACK: not timed
-    dtype = "float64" if size <= DOUBLE else "float32"
-    timed = []
-    for _ in range(3):  # other programs may take the cores for a moment
-        matrix = np.eye(rows, dtype=dtype, order="F")
-        start = time.perf_counter()
-        _invert(matrix)
-        timed.append(time.perf_counter() - start)
-    return min(timed) * (size / rows) ** 3
 
 
 def _size(clicks: Clicks) -> int:

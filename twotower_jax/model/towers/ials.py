@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.registry import Lazy, check_keys, key
 
 if TYPE_CHECKING:
@@ -74,67 +73,57 @@ class Ials(Baseline):
     seeded: ClassVar[bool] = True
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `ials`."""
-        return ials(clicks, numbers, seed)
+        """Scores <w_u, h_i> of the factors that minimise
+
+          L = sum_{(u,i) in S} (<w_u, h_i> - 1)^2 + a sum_{all u, i} <w_u, h_i>^2
+              + l2 (sum_u #_u |w_u|^2 + sum_i #_i |h_i|^2)
+          #_u = |S_u| + a |I|,   #_i = |S_i| + a |U|
+
+        S are the clicks and a is the weight of unobserved pairs. The factors of a query
+        are those that minimise L for its history, given the items.
+
+        References:
+          Hu, Koren & Volinsky, Collaborative Filtering for Implicit Feedback Datasets,
+          ICDM 2008. Rendle, Krichene, Zhang & Koren, Revisiting the Performance of iALS
+          on Item Recommendation Benchmarks, RecSys 2022 (with exponent nu = 1).
+        """
+        clicks = binary(clicks)
+        # Items without a click have factors 0, users likewise.
+        items = initial_factors(clicks.shape[1], numbers.factors, seed)
+        by_item = clicks.T.tocsr()
+        for _ in range(numbers.iterations):
+            users = solve_factors(clicks, items, numbers)
+            items = solve_factors(by_item, users, numbers)
+        table = np.ascontiguousarray(items.T, np.float32)
+        rotated = _rotate(items, numbers.unobserved_weight)
+
+        def scores(history: Clicks) -> np.ndarray:
+            queries = _solve(binary(history), rotated, numbers)
+            return queries.astype(np.float32) @ table
+
+        return scores
 
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
-        """The limit that a fit would exceed, as in `ials_excess`."""
-        return ials_excess(clicks, numbers)
+        """Return the limit that the fit would exceed, None within it.
+
+        A row costs about factors^3 operations, so the limit is that of 64 factors.
+        """
+        rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
+        if rows * (numbers.factors / 64) ** 3 <= numbers.max_rows:
+            return None
+        return (
+            f"ials solves a system of {numbers.factors} equations for each of "
+            f"{rows:,} users and items, above baseline.ials.max_rows="
+            f"{numbers.max_rows} (at 64 factors); raise it to fit all the same"
+        )
 
 
 class Rotated(NamedTuple):
-    """Factors H in the basis of the eigenvectors of a H' H.
+    """Factors H in the basis of the eigenvectors of a H' H."""
 
-    Attributes:
-      factors: [rows, factors] float64.
-      spectrum: [factors] the eigenvalues.
-      basis: [factors, factors] the eigenvectors, one per column.
-    """
-
-    factors: np.ndarray
-    spectrum: np.ndarray
-    basis: np.ndarray
-
-
-def ials(clicks: Clicks, settings: IalsConfig, seed: int) -> Scores:
-    """Scores <w_u, h_i> of the factors that minimise
-
-      L = sum_{(u,i) in S} (<w_u, h_i> - 1)^2 + a sum_{all u, i} <w_u, h_i>^2
-          + l2 (sum_u #_u |w_u|^2 + sum_i #_i |h_i|^2)
-      #_u = |S_u| + a |I|,   #_i = |S_i| + a |U|
-
-    S are the clicks and a is the weight of unobserved pairs. The factors of a query are
-    those that minimise L for its history, given the items.
-
-    Args:
-      clicks: [users, items].
-      settings: factors, l2, unobserved_weight and iterations.
-      seed: of the initial factors of the items, which are normal with standard
-        deviation 0.1 / sqrt(factors).
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
-    References:
-      Hu, Koren & Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM
-      2008. Rendle, Krichene, Zhang & Koren, Revisiting the Performance of iALS on Item
-      Recommendation Benchmarks, RecSys 2022 (with exponent nu = 1).
-    """
-    clicks = binary(clicks)
-    # Items without a click have factors 0, users likewise.
-    items = initial_factors(clicks.shape[1], settings.factors, seed)
-    by_item = clicks.T.tocsr()
-    for _ in range(settings.iterations):
-        users = solve_factors(clicks, items, settings)
-        items = solve_factors(by_item, users, settings)
-    table = np.ascontiguousarray(items.T, np.float32)
-    rotated = _rotate(items, settings.unobserved_weight)
-
-    def scores(history: Clicks) -> np.ndarray:
-        queries = _solve(binary(history), rotated, settings)
-        return queries.astype(np.float32) @ table
-
-    return scores
+    factors: np.ndarray  # [rows, factors] float64
+    spectrum: np.ndarray  # [factors] the eigenvalues
+    basis: np.ndarray  # [factors, factors] the eigenvectors, one per column
 
 
 def initial_factors(number: int, factors: int, seed: int) -> np.ndarray:
@@ -217,18 +206,3 @@ def _blocks(sizes: np.ndarray, factors: int) -> Iterator[tuple[np.ndarray, int]]
         last = min(first + room, int(np.searchsorted(sizes, width, "right")))
         yield order[first:last], int(sizes[last - 1])
         first = last
-
-
-def ials_excess(clicks: Clicks, settings: IalsConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it.
-
-    A row costs about factors^3 operations, so the limit is that of 64 factors.
-    """
-    rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
-    if rows * (settings.factors / 64) ** 3 <= settings.max_rows:
-        return None
-    return (
-        f"ials solves a system of {settings.factors} equations for each of "
-        f"{rows:,} users and items, above baseline.ials.max_rows={settings.max_rows} "
-        "(at 64 factors); raise it to fit all the same"
-    )

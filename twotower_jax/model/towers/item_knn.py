@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.model.towers.click_matrix import binary
+from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.registry import Lazy, check_keys, key
 
 if TYPE_CHECKING:
@@ -58,35 +57,32 @@ class ItemKnn(Baseline):
     label: ClassVar[str] = "item-kNN"
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `item_knn`."""
-        return item_knn(clicks, numbers)
+        """Scores by the similarity to the items of the history.
+
+          s(i) = sum_{j in history} sim(j, i) [i is among the k most similar items of j]
+          sim(j, i) = n_ji / (sqrt(n_j n_i) + shrink),   j != i
+
+        n_ji users clicked both j and i, and n_i = n_ii clicked i. Of equally similar
+        items the one with the lower index is kept.
+
+        References:
+          Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
+        """
+        similar = neighbours(binary(clicks), numbers.neighbours, numbers.shrink)
+        return lambda history: (binary(history).astype(np.float32) @ similar).toarray()
 
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
-        """The limit that a fit would exceed, as in `item_knn_excess`."""
-        return item_knn_excess(clicks, numbers)
-
-
-def item_knn(clicks: Clicks, numbers: ItemKnnConfig) -> Scores:
-    """Scores by the similarity to the items of the history.
-
-      s(i) = sum_{j in history} sim(j, i) [i is among the k most similar items of j]
-      sim(j, i) = n_ji / (sqrt(n_j n_i) + shrink),   j != i
-
-    n_ji users clicked both j and i, and n_i = n_ii clicked i. Of equally similar items
-    the one with the lower index is kept.
-
-    Args:
-      clicks: [users, items].
-      numbers: neighbours k and shrink.
-
-    Returns:
-      histories [n, items] -> scores [n, items] float32.
-
-    References:
-      Deshpande & Karypis, Item-Based Top-N Recommendation Algorithms, TOIS 2004.
-    """
-    similar = neighbours(binary(clicks), numbers.neighbours, numbers.shrink)
-    return lambda history: (binary(history).astype(np.float32) @ similar).toarray()
+        """Return the limit that the fit would exceed, None within it."""
+        pairs, limit = (
+            int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
+            numbers.max_pairs,
+        )
+        if pairs <= limit:
+            return None
+        return (
+            f"item_knn counts {pairs:,} pairs of items of the same user, above "
+            f"baseline.item_knn.max_pairs={limit}; raise it to fit all the same"
+        )
 
 
 def neighbours(clicks: Clicks, number: int, shrink: float) -> Clicks:
@@ -133,17 +129,3 @@ def _largest(
         own[ties] = True
         kept[part] = own
     return kept
-
-
-def item_knn_excess(clicks: Clicks, numbers: ItemKnnConfig) -> str | None:
-    """Return the limit that the fit would exceed, None within it."""
-    pairs, limit = (
-        int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
-        numbers.max_pairs,
-    )
-    if pairs <= limit:
-        return None
-    return (
-        f"item_knn counts {pairs:,} pairs of items of the same user, above baseline."
-        f"item_knn.max_pairs={limit}; raise it to fit all the same"
-    )

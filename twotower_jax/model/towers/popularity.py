@@ -24,42 +24,15 @@ class Popularity(Baseline):
     shared: ClassVar[bool] = True
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `popularity`."""
-        return popularity(clicks)
+        """Clicks of each item, the same scores for every query."""
+        counts = clicks.sum(axis=0).astype(np.float32)
+        return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
 
 
 @baseline
 @dataclass(unsafe_hash=True)
 class BuyAgain(Baseline):
-    """Baseline without towers: the user's items, most often first, then popularity."""
-
-    kind: str = "buy_again"
-    label: ClassVar[str] = "buy again"
-    again: ClassVar[bool] = True
-
-    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
-        """Scores, as in `buy_again`."""
-        return buy_again(clicks)
-
-
-def popularity(clicks: Clicks) -> Scores:
-    """Clicks of each item, the same scores for every query.
-
-    Args:
-      clicks: [users, items], the number of clicks of each pair.
-
-    Examples:
-      >>> from twotower_jax.model.towers.click_matrix import click_matrix
-      >>> clicks = click_matrix(np.array([0, 1]), np.array([1, 1]), (2, 2))
-      >>> popularity(clicks)(clicks[:1]).tolist()
-      [[0.0, 2.0]]
-    """
-    counts = clicks.sum(axis=0).astype(np.float32)
-    return lambda history: np.repeat(counts[None], history.shape[0], axis=0)
-
-
-def buy_again(clicks: Clicks) -> Scores:
-    """The items of the history by their number of clicks, then popularity.
+    """Baseline without towers: the user's items, most often first, then popularity.
 
       s(i) = h_i + c_i / (1 + max_j c_j)
 
@@ -68,13 +41,14 @@ def buy_again(clicks: Clicks) -> Scores:
     References:
       Li, Jullien, Ariannezhad & de Rijke, A Next Basket Recommendation Reality Check,
       TOIS 2023: its method G-P-TopFreq.
-
-    Examples:
-      >>> from twotower_jax.model.towers.click_matrix import click_matrix
-      >>> clicks = click_matrix(np.array([0, 1, 1]), np.array([1, 0, 0]), (2, 2))
-      >>> np.argsort(-buy_again(clicks)(clicks)).tolist()
-      [[1, 0], [0, 1]]
     """
-    counts = clicks.sum(axis=0)
-    below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)
-    return lambda history: history.toarray().astype(np.float32) + below_one
+
+    kind: str = "buy_again"
+    label: ClassVar[str] = "buy again"
+    again: ClassVar[bool] = True
+
+    def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
+        """The items of the history by their number of clicks, then popularity."""
+        counts = clicks.sum(axis=0)
+        below_one = (counts / (1 + counts.max(initial=0))).astype(np.float32)
+        return lambda history: history.toarray().astype(np.float32) + below_one

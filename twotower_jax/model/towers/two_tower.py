@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twotower_jax.model.towers.choice import TOWERS, Shape, Tower, Towers
+from twotower_jax.model.towers.choice import TOWERS, Tower, Towers
 from twotower_jax.registry import Lazy
 
 if TYPE_CHECKING:
@@ -26,48 +26,21 @@ class TwoTower(Towers):
 
     kind: str = "two_tower"
 
-    def build(self, shape: Shape) -> Tower:
-        """The functions of a tower, as in `two_tower`."""
-        return two_tower(shape)
+    def build(self, shape: Any) -> Tower:
+        """Multi-layer perceptron of the concatenated vectors, or their sum.
 
+        The layers are linear with ReLU between them. Without hidden ones the embedding
+        is the sum of the vectors: matrix factorisation where the only feature is the
+        id.
+        """
+        if not shape.hidden:
+            return Tower(lambda key: {}, lambda _, x: functools.reduce(jnp.add, x))
+        mlp = modules.mlp((len(shape.features) * shape.dim, *shape.hidden, shape.dim))
 
-def two_tower(shape: Shape) -> Tower:
-    """Multi-layer perceptron of the concatenated vectors, or their sum.
+        def init(key: jax.Array) -> dict:
+            return {"mlp": mlp.init(key)}
 
-    With hidden layers, the vectors are concatenated and pass through linear layers with
-    ReLU between them. Without, the embedding is the sum of the vectors: matrix
-    factorisation where the only feature is the id.
+        def apply(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
+            return mlp.apply(params["mlp"], jnp.concatenate(vectors, 1))
 
-    Args:
-      shape: an empty ``hidden`` selects the sum.
-
-    Returns:
-      The tower; params are {"mlp": ...}, or {} for the sum.
-
-    Examples:
-      >>> from types import SimpleNamespace
-      >>> tower = two_tower(SimpleNamespace(features=["id"], dim=2, hidden=()))
-      >>> tower.apply({}, [jnp.ones((1, 2))]).tolist()
-      [[1.0, 1.0]]
-    """
-    if not shape.hidden:
-        return Tower(_no_params, _sum)
-    mlp = modules.mlp((len(shape.features) * shape.dim, *shape.hidden, shape.dim))
-
-    def init(key: jax.Array) -> dict:
-        return {"mlp": mlp.init(key)}
-
-    def apply(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
-        return mlp.apply(params["mlp"], jnp.concatenate(vectors, 1))
-
-    return Tower(init, apply)
-
-
-def _no_params(key: jax.Array) -> dict:
-    del key
-    return {}
-
-
-def _sum(params: dict, vectors: Sequence[jax.Array]) -> jax.Array:
-    del params
-    return functools.reduce(jnp.add, vectors)
+        return Tower(init, apply)

@@ -1,0 +1,279 @@
+"""Losses of cosines: SimpleX, debiased contrastive losses, and pairwise softmax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from twotower_jax.errors import unknown
+from twotower_jax.losses.loss import (
+    LOSSES,
+    CosineLoss,
+    SoftmaxForm,
+    log_sum,
+    temperature_key,
+    weighted_mean,
+    weights_of,
+)
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+def ccl(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    margin: jax.Array | float,
+    negative_weight: jax.Array | float = 1.0,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      margin: Cosine m above which a negative is pushed down.
+      negative_weight: Factor c of the mean.
+      temperature: Temperature of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has the first term alone.
+
+    Examples:
+      >>> loss = ccl(jnp.array([0.8]), jnp.array([[0.9, 0.1]]), margin=0.5)
+      >>> round(float(loss[0]), 4)  # 0.2 + (0.4 + 0) / 2
+      0.4
+
+    References:
+      Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering,
+      CIKM 2021, eq. 5.
+    """
+    weight = weights_of(positive, negatives, weight)
+    pushed = weighted_mean(jnp.maximum(temperature * negatives - margin, 0), weight)
+    pushed = negative_weight * pushed
+    return jnp.maximum(1 - temperature * positive, 0) + pushed
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Ccl(CosineLoss):
+    """Cosine contrastive loss (SimpleX): negatives are pushed down above the margin."""
+
+    formula = staticmethod(ccl)
+    name: str = "ccl"
+    pointwise: ClassVar[bool] = True
+    margin: float = key(
+        0.8,
+        above=0,
+        doc="cosine above which a negative is pushed",
+        example="loss=ccl loss.margin=0.5",
+    )
+    negative_weight: float = key(
+        150.0,
+        above=0,
+        neutral=1.0,
+        doc="factor of the mean over negatives",
+        example="loss=ccl loss.negative_weight=100",
+    )
+
+
+def debiased(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    tau_plus: jax.Array | float,
+    beta: jax.Array | float = 0.0,
+    temperature: jax.Array | float,
+) -> jax.Array:
+    """Return -log [ e^p / (e^p + N_g) ] of every row, with N = sum_j w_j and
+
+      N_g = max( (S - N t e^p) / (1 - t), N e^(-1/T) ),
+      S = sum_j w_j e^((b + 1) n_j) / [ sum_j w_j e^(b n_j) / N ].
+
+    A share t of the negatives is taken to be positives, whose part is subtracted. S is
+    the sum of e^{n_j} in which the negatives are weighed by e^(b n_j), so that b = 0 is
+    sum_j w_j e^{n_j}. The lower bound is the least sum of cosines. Gradients flow
+    through the weights, as in the published code.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      tau_plus: Share t of false negatives, in [0, 1).
+      beta: Concentration b on hard negatives, at least 0.
+      temperature: Temperature T of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Examples:
+      >>> at = jnp.zeros(1), jnp.zeros((1, 4))
+      >>> loss = debiased(*at, tau_plus=0.0, temperature=1.0)
+      >>> round(float(loss[0]), 4)  # log 5: the softmax
+      1.6094
+      >>> loss = debiased(*at, tau_plus=0.5, temperature=1.0)
+      >>> round(float(loss[0]), 4)  # N_g = (4 - 2) / 0.5
+      1.6094
+
+    References:
+      Chuang et al., Debiased Contrastive Learning, NeurIPS 2020, eq. 8 (b = 0);
+      Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021.
+    """
+    weight = weights_of(positive, negatives, weight)
+    number = weight.sum(axis=1)
+    filled = number > 0
+    number = jnp.where(filled, number, 1)
+    # A row without negatives has weights 1, so that no log of 0 is in its gradient.
+    log_weight = jnp.log(jnp.where(filled[:, None], weight, 1))
+    hard = jax.nn.logsumexp(log_weight + (beta + 1) * negatives, axis=1)
+    mean = jax.nn.logsumexp(log_weight + beta * negatives, axis=1) - jnp.log(number)
+    log_s = hard - mean
+    # Sums in units of e^top, which is finite at any temperature.
+    top = jax.lax.stop_gradient(jnp.maximum(positive, log_s))
+    own = jnp.exp(positive - top)
+    rest = (jnp.exp(log_s - top) - number * tau_plus * own) / (1 - tau_plus)
+    rest = jnp.maximum(rest, number * jnp.exp(-1 / temperature - top))
+    return jnp.where(filled, top + jnp.log(own + rest) - positive, 0)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Dcl(CosineLoss):
+    """Debiased contrastive loss: a share of the negatives is taken to be positives."""
+
+    formula = staticmethod(debiased)
+    name: str = "dcl"
+    beta = 0.0  # a key of hcl alone
+    temperature: float = temperature_key(0.14)
+    tau_plus: float = key(
+        0.01,
+        low=0,
+        high=0.99,
+        doc="share of the negatives that is taken to be positives",
+        example="loss=dcl loss.tau_plus=0.05",
+    )
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Hcl(Dcl):
+    """Contrastive loss with hard negatives, weighed by their score and debiased."""
+
+    name: str = "hcl"
+    beta: float = key(
+        0.5,
+        low=0,
+        doc="concentration on hard negatives; 0: dcl",
+        example="loss=hcl loss.beta=1",
+    )
+
+
+ACTIVATIONS = ("tanh", "atan", "relu")
+
+
+def psl(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    temperature: jax.Array | float,
+    activation: str = "tanh",
+    decoupled: bool = True,
+) -> jax.Array:
+    """Return log sum_j w_j sigma(d_j)^(1/T) of every row, d_j = (cos_j - cos_p) / 2.
+
+    sigma(d) is 1 + tanh(d), 1 + arctan(d) or relu(1 + d). The softmax has e^d instead,
+    at twice the temperature. Halves of differences of cosines lie in [-1, 1].
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      temperature: Temperature T of the logits.
+      activation: Name in `ACTIVATIONS`.
+      decoupled: Whether the positive is left out of the sum, where it would add
+        sigma(0)^(1/T) = 1.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row whose sum is empty or 0 has loss 0.
+
+    Raises:
+      InputError: The activation is unknown.
+
+    Examples:
+      >>> at = jnp.array([0.9]) / 0.1, jnp.array([[0.9, -0.1]]) / 0.1
+      >>> loss = psl(*at, temperature=0.1, activation="relu")
+      >>> round(float(loss[0]), 4)  # log (1 + (1 - 0.5)^10)
+      0.001
+
+    References:
+      Yang et al., PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective
+      for Recommendation, NeurIPS 2024 (halves and no positive: its published code).
+    """
+    weight = weights_of(positive, negatives, weight)
+    logits = psl_logits(activation, positive, negatives, temperature)
+    logits += jnp.log(weight)
+    if not decoupled:
+        logits = jnp.concatenate([jnp.zeros_like(positive)[:, None], logits], axis=1)
+    return log_sum(logits)[0]
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Psl(CosineLoss):
+    """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
+
+    formula = staticmethod(psl)
+    name: str = "psl"
+    temperature: float = temperature_key(0.05)
+    activation: str = key(
+        "tanh",
+        choices=ACTIVATIONS,
+        doc="surrogate sigma of a lead of a negative",
+        example="loss=psl loss.activation=relu",
+    )
+    decoupled: bool = key(
+        True,
+        doc="leave the positive out of the sum over the negatives",
+        example="loss=psl loss.decoupled=false",
+    )
+
+    def softmax_form(self) -> SoftmaxForm:
+        """Form of the pass written by hand."""
+        return SoftmaxForm(self.decoupled, surrogate=self.activation)
+
+
+def psl_logits(
+    activation: str,
+    positive: jax.Array,
+    negatives: jax.Array,
+    temperature: jax.Array | float,
+) -> jax.Array:
+    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0."""
+    half = temperature * (negatives - positive[:, None]) / 2
+    return _log_surrogate(activation, half) / temperature
+
+
+def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
+    """Return log sigma(d); -inf with gradient 0 where sigma(d) is not above 0."""
+    if activation == "tanh":
+        value = 1 + jnp.tanh(d)
+    elif activation == "atan":
+        value = 1 + _arctan(d)
+    elif activation == "relu":
+        value = 1 + d
+    else:
+        raise unknown("loss.activation", activation, ACTIVATIONS)
+    above = value > 0
+    return jnp.where(above, jnp.log(jnp.where(above, value, 1)), -jnp.inf)
+
+
+def _arctan(d: jax.Array) -> jax.Array:
+    """Return arctan(d), by the half of the angle.
+
+    jaxlib 0.10.2 computes wrong numbers for `jnp.arctan` on some CPUs, and with vectors
+    of 512 bits on all that have them: github.com/jax-ml/jax/issues/39352.
+    """
+    return 2 * jnp.arctan2(d, 1 + jnp.sqrt(1 + d * d))

@@ -1,0 +1,109 @@
+"""Losses of a positive and one negative: the triplet hinge and logistic (BPR)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twotower_jax.losses.loss import (
+    LOSSES,
+    SampledLoss,
+    Tempered,
+    temperature_key,
+    weighted_mean,
+    weights_of,
+)
+from twotower_jax.registry import Lazy, key
+
+if TYPE_CHECKING:
+    import jax
+    import jax.numpy as jnp
+else:
+    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+
+
+def logistic(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None = None
+) -> jax.Array:
+    """Return the mean over negatives of log(1 + e^{-(p - n)}) of every row.
+
+    This is the BPR loss, also called triplet-logistic. Its scale is 1 / temperature,
+    which is part of the logits.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Examples:
+      >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
+      >>> round(float(loss[0]), 4)  # log 2
+      0.6931
+
+    References:
+      Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI
+      2009.
+    """
+    weight = weights_of(positive, negatives, weight)
+    return weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Logistic(Tempered, SampledLoss):
+    """Triplet logistic (BPR): log(1 + exp(-(cos+ - cos-) / temperature))."""
+
+    formula = staticmethod(logistic)
+    name: str = "logistic"
+
+
+def hinge(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    margin: jax.Array | float,
+    temperature: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Return the mean over negatives of max(0, margin - (s_p - s_n)) of every row.
+
+    Scores s are the logits times the temperature (cosines), so that the margin does
+    not depend on the temperature.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      margin: Distance by which the positive has to lead, in units of s.
+      temperature: Temperature of the logits.
+
+    Returns:
+      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+
+    Examples:
+      >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)
+      >>> round(float(loss[0]), 4)  # (0.15 + 0) / 2
+      0.075
+
+    References:
+      Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, eq. 2, with
+      cosines (D = 1 - cos).
+    """
+    weight = weights_of(positive, negatives, weight)
+    ahead = temperature * (positive[:, None] - negatives)
+    return weighted_mean(jnp.maximum(margin - ahead, 0), weight)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Hinge(SampledLoss):
+    """The cosine of the positive exceeds that of each negative by the margin."""
+
+    formula = staticmethod(hinge)
+    name: str = "hinge"
+    temperature: float = temperature_key(0.14)
+    margin: float = key(
+        0.2,
+        above=0,
+        doc="lead of the positive, in units of the score without temperature",
+        example="loss=hinge loss.margin=0.5",
+    )
