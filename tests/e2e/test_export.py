@@ -230,6 +230,10 @@ def test_a_damaged_folder_is_refused(exports, tmp_path):
     for text, message in (
         (json.dumps(later), "format_version 2, this program reads 3"),
         ("{}", "is not that of an exported model"),
+        (
+            json.dumps(manifest).replace("sha256", "sha257"),
+            "is not that of an exported",
+        ),
         ("{", "is not that of an exported model"),
     ):
         (copy / "manifest.json").write_text(text)

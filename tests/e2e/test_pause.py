@@ -29,6 +29,13 @@ def test_a_paused_run_goes_on_as_if_it_had_not_paused(tmp_path, capsys):
     # The same pause again trains nothing; a later one goes on from there.
     assert train(tmp_path / "parts", "pause=15") == folder
     assert len(tiny.read_lines(folder / "metrics.jsonl")) == 2
+    records = folder / "metrics.jsonl"
+    kept = records.read_text()
+    records.write_text(kept.replace('"step": 10', '"step": 11'))
+    words = ("train", *tiny.SMALL, f"output={tmp_path / 'parts'}", "pause=30")
+    assert tiny.command(*words) == 2
+    assert "metrics.jsonl is not as the run wrote it" in capsys.readouterr().err
+    records.write_text(kept)
     train(tmp_path / "parts", "pause=30")
     assert len(tiny.read_lines(folder / "metrics.jsonl")) == 3
     assert (

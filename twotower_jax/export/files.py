@@ -78,32 +78,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = parse_json(path.read_text(encoding="utf-8"))
         known = manifest["format"] in (FORMAT, LISTS_FORMAT)
-    except (ValueError, TypeError, KeyError):
+        sums = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
         known = False
     if not known:
         raise InputError(
-            f"{path} is not that of an exported model; give a folder that twotower "
-            "export wrote"
+            f"{path} is not that of an exported model, or was changed; give a folder "
+            "that twotower export wrote"
         )
     if (version := manifest.get("format_version")) != FORMAT_VERSION:
         raise InputError(
             f"{path} has format_version {version}, this program reads {FORMAT_VERSION};"
             " export the run again, or use the version of twotower-jax that wrote it"
         )
-    _check_files(folder, manifest["files"])
-    return manifest
-
-
-def _check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    """Refuse a folder whose files are not those of its manifest."""
-    for name, entry in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path} is missing; copy the whole folder again")
-        if checksum(path) != entry["sha256"]:
+    for name, digest in sums.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing; copy the whole folder again")
+        if checksum(folder / name) != digest:
             raise InputError(
-                f"{path} has another SHA-256 than in {MANIFEST}; copy the folder again"
+                f"{folder / name} has another SHA-256 than in {MANIFEST}; copy the "
+                "folder again"
             )
+    return manifest
 
 
 def lists_table(

@@ -26,7 +26,7 @@ def main() -> None:
     options = parse(reads_history=any(one["kind"] == "history" for one in inputs))
     for name, entry in manifest["files"].items():
         path = HERE / name
-        if not path.is_file() or sha256(path) != entry["sha256"]:
+        if not path.is_file() or sha256(path) != entry.get("sha256"):
             sys.exit(f"error: {path} is missing or damaged; copy the folder again")
     best = from_model(manifest, options) if inputs else from_lists(options)
     for rank, (item, score) in zip(range(1, options.top + 1), best):  # noqa: B905

@@ -243,6 +243,7 @@ class _Run:
     def _recorded(self) -> dict[str, Any]:
         """Train and evaluate; record the status and the result, in trackers too."""
         record = self.record
+        record.check_seal("metrics.jsonl")
         record.set_status("running")
         tracking = Tracking(self.config, record, self.console.print)
         try:

@@ -177,8 +177,15 @@ class RunFolder:
             table.write_parquet(draft)
 
     def set_status(self, status: str, reason: str | None = None) -> None:
-        """Write one of `STATES` but "done", and the reason of a failure or a stop."""
-        self.write("status", {"status": status, "reason": reason})
+        """Write one of `STATES` but "done", and the reason of a failure or a stop.
+
+        A run that stops seals its records, with which it goes on.
+        """
+        values: dict[str, Any] = {"status": status, "reason": reason}
+        path = self.path / "metrics.jsonl"
+        if reason is not None and path.is_file():
+            values["sha256"] = {path.name: checksum(path)}
+        self.write("status", values)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write result.json, and then that the run is done, with checksums."""
