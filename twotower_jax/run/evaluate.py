@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
 from twotower_jax.evaluation.metrics import ranking_metrics
 from twotower_jax.evaluation.scorers import (
     BlockScores,
@@ -137,13 +136,11 @@ def knows_valid(config: Config) -> bool:
 
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     """Return the positives that a baseline, as the towers, knows: [users, items]."""
-    train, valid = data.split.train, data.split.valid
-    user, item = train.user, train.item
-    if split == "test" and knows_valid(config):
-        user = np.concatenate([user, valid.user])
-        item = np.concatenate([item, valid.item])
+    if split != "test" or not knows_valid(config):
+        return train_clicks(data)
+    pairs = data.split.train.join(data.split.valid)
     shape = data.log.num_users, data.log.num_items
-    return click_matrix(user, item, shape)
+    return click_matrix(pairs.user, pairs.item, shape)
 
 
 def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
@@ -320,12 +317,7 @@ def _load_params(
 ) -> dict:
     """Return the parameters that a run saved at a step, in a layout."""
     checkpoints = Checkpoints(record.path)
-    if not checkpoints.has_params(step):
-        raise InputError(
-            f"{record.path}/checkpoints lacks the parameters of step {step}, which the "
-            "runs of a selection on validation do not keep; train again under another "
-            "name="
-        )
+    checkpoints.with_params(step)
     record.check_seal(f"checkpoints/{step}-params.json")
     return checkpoints.load_params(step, jax.eval_shape(problem.start), layout)
 
@@ -334,12 +326,6 @@ def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
     """Return the metrics in which two results differ by a bit: (name, first, second).
 
     A metric without a value (NaN, null) equals itself.
-
-    Examples:
-      >>> first = {"metrics": {"test": {"mrr@10": 0.5, "map@10": float("nan")}}}
-      >>> second = {"metrics": {"test": {"mrr@10": 0.25, "map@10": None}}}
-      >>> differences(first, second)
-      [('test mrr@10', 0.5, 0.25)]
     """
     before, after = (
         # NaN is no value.

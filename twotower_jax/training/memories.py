@@ -13,10 +13,9 @@ from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.embed import all_candidates, all_queries, mesh_of
-from twotower_jax.negatives.frequency import Frequency, init_frequency
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.mesh import everywhere
-from twotower_jax.training.schedule import NEVER, Renewals
+from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData, TrainState
 
 # Positives whose scores are computed at a time: their vectors stay in the cache.
@@ -37,7 +36,8 @@ class Memory(Protocol):
         """Steps before which the loop renews it."""
         ...
 
-    def rows(self, structure: Structure) -> dict[str, int]:
+    @property
+    def rows(self) -> dict[str, int]:
         """Rows of each of its arrays that are spread over the devices."""
         ...
 
@@ -48,27 +48,6 @@ class Memory(Protocol):
     def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
         """Return the memory from a step of ``when`` on."""
         ...
-
-
-class Streaming(NamedTuple):
-    """The streaming frequency, which the steps renew themselves."""
-
-    hashes: int  # number of hash functions
-    initial_gap: float  # gap of every bucket before the first step, in steps
-    name: str = "frequency"
-    when: Renewals = NEVER
-
-    def rows(self, structure: Structure) -> dict[str, int]:
-        """Rows of the arrays by bucket."""
-        return dict.fromkeys(("last", "gap"), structure.buckets)
-
-    def start(self, structure: Structure) -> Frequency:
-        """Return arrays of no item."""
-        return init_frequency(self.hashes, structure.buckets, self.initial_gap)
-
-    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
-        """Return the memory as the steps have left it."""
-        return state.samplers[self.name]
 
 
 class Mining(NamedTuple):
@@ -87,7 +66,8 @@ class Mining(NamedTuple):
     seen: Ragged  # training positives of every user, which are never mined
     name: str = "mined"
 
-    def rows(self, structure: Structure) -> dict[str, int]:
+    @property
+    def rows(self) -> dict[str, int]:
         """Rows of the memory: one a user."""
         return {self.name: self.seen.num_rows}
 
@@ -123,7 +103,8 @@ class KthScores(NamedTuple):
     positives: Ragged  # training positives of every user
     name: str = "kth_score"
 
-    def rows(self, structure: Structure) -> dict[str, int]:
+    @property
+    def rows(self) -> dict[str, int]:
         """Rows of the memory: one a user."""
         return {self.name: self.positives.num_rows}
 

@@ -66,9 +66,7 @@ class Problem(NamedTuple):
     def start(self) -> TrainState:
         """Return the state before the first step, of the mesh of ``jax.set_mesh``."""
         before = TrainState(jnp.int32(0), {}, {}, {})
-        samplers: dict[str, Any] = {}
-        for source in mixture_of(self.program, self.data, before).sources:
-            samplers |= source.init()
+        samplers = mixture_of(self.program, self.data, before).init()
         structure = self.program.structure
         samplers |= {memory.name: memory.start(structure) for memory in self.memories}
         state = init_state(self.program, jnp.float32(self.init_scale), samplers)
@@ -96,7 +94,9 @@ class Problem(NamedTuple):
         return Layout(make_mesh(MeshShape()), self._rows())
 
     def _rows(self) -> dict[str, int]:
-        rows = rows_of_tables(self.program.structure.model)
+        structure = self.program.structure
+        rows = rows_of_tables(structure.model)
+        rows |= dict.fromkeys(("last", "gap"), structure.buckets)
         for memory in self.memories:
-            rows |= memory.rows(self.program.structure)
+            rows |= memory.rows
         return rows
