@@ -1,6 +1,10 @@
-"""Memories of the samplers that the loop renews: mined items and k-th best scores."""
+"""Memories of the samplers that the loop renews: mined items and k-th best scores.
 
-from typing import Any, NamedTuple, Protocol
+Each has a row per user, ``start``s before the first step, and is ``renew``ed before the
+steps of ``when``. Its name is that in ``TrainState.samplers``.
+"""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,33 +27,6 @@ CHUNK = 2**13
 SIGN, LOW = np.uint32(2**31), np.uint64(2**32 - 1)
 
 
-class Memory(Protocol):
-    """A memory of the samplers beside those of the sources."""
-
-    @property
-    def name(self) -> str:
-        """Its name in ``TrainState.samplers``."""
-        ...
-
-    @property
-    def when(self) -> Renewals:
-        """Steps before which the loop renews it."""
-        ...
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows of each of its arrays that are spread over the devices."""
-        ...
-
-    def start(self, structure: Structure) -> Any:
-        """Return the memory before the first step."""
-        ...
-
-    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
-        """Return the memory from a step of ``when`` on."""
-        ...
-
-
 class Mining(NamedTuple):
     """Hard negatives that the model mines: a window of each user's exact ranking.
 
@@ -63,17 +40,12 @@ class Mining(NamedTuple):
     first: int  # first rank of the window, from 0
     end: int  # rank behind the window
     queries: Queries  # one of every user, as of the end of training
-    seen: Ragged  # training positives of every user, which are never mined
+    positives: Ragged  # of every user in training, which are never mined
     name: str = "mined"
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows of the memory: one a user."""
-        return {self.name: self.seen.num_rows}
 
     def start(self, structure: Structure) -> jax.Array:
         """Return no mined item, [users, end - first] int32, all num_items."""
-        shape = (self.seen.num_rows, self.end - self.first)
+        shape = (self.positives.num_rows, self.end - self.first)
         return jnp.full(shape, structure.num_items, jnp.int32)
 
     def renew(
@@ -84,7 +56,7 @@ class Mining(NamedTuple):
         candidates = all_candidates(model, state.params, entities, structure.num_items)
         queries = all_queries(model, state.params, entities, self.queries)
         items = spread_items(candidates, structure.num_items)
-        _, items = Embeddings(queries, items).top_k(self.end, self.seen)
+        _, items = Embeddings(queries, items).top_k(self.end, self.positives)
         return window(items, self.first, self.end, structure.num_items)
 
 
@@ -100,13 +72,8 @@ class KthScores(NamedTuple):
     sampled: int  # distinct items of the sample, at most the catalogue
     seed: int  # of the run, which draws the samples
     queries: Queries  # one of every user, as of the end of training
-    positives: Ragged  # training positives of every user
+    positives: Ragged  # of every user in training
     name: str = "kth_score"
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows of the memory: one a user."""
-        return {self.name: self.positives.num_rows}
 
     def start(self, structure: Structure) -> jax.Array:
         """Return the scores before the first estimate, [users] float32."""
@@ -132,6 +99,9 @@ class KthScores(NamedTuple):
         best, _ = Embeddings(users, drawn).top_k(self.k, others)
         own = _pair_scores(users, items, self.positives)
         return kth_largest(best, own, self.positives, self.k)
+
+
+Memory = Mining | KthScores
 
 
 def kth_largest(

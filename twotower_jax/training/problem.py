@@ -97,6 +97,6 @@ class Problem(NamedTuple):
         structure = self.program.structure
         rows = rows_of_tables(structure.model)
         rows |= dict.fromkeys(("last", "gap"), structure.buckets)
-        for memory in self.memories:
-            rows |= memory.rows
-        return rows
+        return rows | {
+            memory.name: memory.positives.num_rows for memory in self.memories
+        }
