@@ -109,7 +109,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             queries,
             item,
             make_entities(config, data, history),
-            pools if on_host or pools is None else as_arrays(config, pools),
+            pools if on_host else as_arrays(config, pools),
             positives,
             known,
             None if of_log is None else as_arrays(config, of_log.astype("f4")),
