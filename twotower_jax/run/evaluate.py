@@ -41,7 +41,7 @@ from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 from twotower_jax.run.trackers import leaves
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.mesh import Layout
+from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.sources import easy_draws
 from twotower_jax.training.types import TrainState
@@ -286,7 +286,9 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     sets = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
-        params = _load_params(problem, record, step, problem.layout_here())
+        fits = problem.mesh.devices <= len(jax.devices())
+        mesh = problem.mesh if fits else MeshShape()
+        params = _load_params(problem, record, step, mesh)
         rankings = rank_sets(config, data, problem, params, sets)
     else:
         rankings, _ = rank_splits(config, data, sets)
@@ -300,7 +302,7 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     data = load_same_data(config, record)
     config = choose_features(config, data)
     problem = make_problem(config, data)
-    params = _load_params(problem, record, step, problem.on_one_device())
+    params = _load_params(problem, record, step, MeshShape())
     model = problem.program.structure.model
     return TrainedRun(config, data, model, jax.device_get(params), step)
 
@@ -313,13 +315,14 @@ def load_same_data(config: Config, record: RunFolder) -> Loaded:
 
 
 def _load_params(
-    problem: Problem, record: RunFolder, step: int, layout: Layout
+    problem: Problem, record: RunFolder, step: int, mesh: MeshShape
 ) -> dict:
-    """Return the parameters that a run saved at a step, in a layout."""
+    """Return the parameters that a run saved at a step, on the devices of a mesh."""
     checkpoints = Checkpoints(record.path)
     checkpoints.with_params(step)
     record.check_seal(f"checkpoints/{step}-params.json")
-    return checkpoints.load_params(step, jax.eval_shape(problem.start), layout)
+    like = jax.eval_shape(problem.start)
+    return checkpoints.load_params(step, like, problem.layout(mesh))
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

@@ -80,23 +80,10 @@ class Problem(NamedTuple):
         }
         return state._replace(samplers=state.samplers | renewed)
 
-    def layout(self) -> Layout:
-        """Return the devices, and where the arrays of a state lie on them."""
-        return Layout(make_mesh(self.mesh), self._rows())
-
-    def layout_here(self) -> Layout:
-        """Return the layout of this machine: one device where the mesh has too many."""
-        fits = self.mesh.devices <= len(jax.devices())
-        return self.layout() if fits else self.on_one_device()
-
-    def on_one_device(self) -> Layout:
-        """Return the layout of one device."""
-        return Layout(make_mesh(MeshShape()), self._rows())
-
-    def _rows(self) -> dict[str, int]:
+    def layout(self, mesh: MeshShape | None = None) -> Layout:
+        """Return where the arrays of a state lie on its devices, or on other ones."""
         structure = self.program.structure
         rows = rows_of_tables(structure.model)
         rows |= dict.fromkeys(("last", "gap"), structure.buckets)
-        return rows | {
-            memory.name: memory.positives.num_rows for memory in self.memories
-        }
+        rows |= {memory.name: memory.positives.num_rows for memory in self.memories}
+        return Layout(make_mesh(mesh or self.mesh), rows)
