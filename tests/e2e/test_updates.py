@@ -307,7 +307,7 @@ def test_what_cannot_be_updated_is_refused(parent, tmp_path):
         ((f"training.start_from={tmp_path}",), "has no config.yaml; give the folder"),
         ((from_copy["unfinished"],), "holds no finished run .*; run its command again"),
         ((from_copy["old"],), "vocabulary.json is missing: an earlier version of"),
-        ((from_copy["bare"],), "/checkpoints lacks step"),
+        ((from_copy["bare"],), "/checkpoints lacks the parameters of step"),
         ((from_copy["renamed"],), f"is the run {folder.name} under another name"),
         ((start, "towers.dim=16"), "towers.dim=8, and this run has towers.dim=16; set"),
         ((start, "towers.hidden=[9]"), r"has towers.hidden=\[\], and this run has .*9"),

@@ -57,8 +57,8 @@ class Run:
 
     def __init__(self, folder, values=(), problem=None, **changes):
         self.checkpoints, self.records = Watched(folder), []
-        self.schedule = make_schedule(**changes)
-        self.values, self.problem = list(values), problem or make_problem()
+        schedule, problem = make_schedule(**changes), problem or make_problem()
+        self.values, self.problem = list(values), problem._replace(schedule=schedule)
 
     def evaluate(self, params):
         assert set(params) == {"tables", "dense"}
@@ -68,7 +68,7 @@ class Run:
         return Hooks(quiet, self.records.append, self.evaluate if self.values else None)
 
     def fit(self):
-        return fit(self.problem, self.schedule, self.checkpoints, self.hooks())
+        return fit(self.problem, self.checkpoints, self.hooks())
 
     def steps(self):
         return [one["step"] for one in self.records]

@@ -63,7 +63,8 @@ def train(folder, mesh, steps=12):
         return TrainingProgress(QUIET, steps, start, 16, "recall@20")
 
     hooks = Hooks(progress, lambda record: None)
-    return fit(problem_of(mesh), schedule, Checkpoints(folder), hooks)[0]
+    problem = problem_of(mesh)._replace(schedule=schedule)
+    return fit(problem, Checkpoints(folder), hooks)[0]
 
 
 def arrays(state, mesh):
@@ -134,7 +135,8 @@ def compiled(problem, folder):
     """Return the program of a dispatch as text."""
     schedule = Schedule(12, 4, 6, 6, 0, "recall@20")
     hooks = Hooks(lambda start: None, print)
-    trainer = Trainer(problem, schedule, Checkpoints(folder), hooks)
+    problem = problem._replace(schedule=schedule)
+    trainer = Trainer(problem, Checkpoints(folder), hooks)
     data, rows = trainer.feed(trainer.problem.order.batches(0, 4))
     with jax.set_mesh(trainer.mesh):
         arguments = trainer.program, data, trainer.state, rows, np.int32(4)

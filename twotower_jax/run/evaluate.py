@@ -10,7 +10,6 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.errors import InputError
 from twotower_jax.evaluation.metrics import ranking_metrics, summarise
 from twotower_jax.evaluation.scorers import (
     BlockScores,
@@ -41,7 +40,7 @@ from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 from twotower_jax.run.trackers import leaves
 from twotower_jax.training.checkpoint import Checkpoints
-from twotower_jax.training.mesh import Layout
+from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.sources import easy_draws
 from twotower_jax.training.types import TrainState
@@ -136,13 +135,11 @@ def knows_valid(config: Config) -> bool:
 
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     """Return the positives that a baseline, as the towers, knows: [users, items]."""
-    train, valid = data.split.train, data.split.valid
-    user, item = train.user, train.item
-    if split == "test" and knows_valid(config):
-        user = np.concatenate([user, valid.user])
-        item = np.concatenate([item, valid.item])
+    if split != "test" or not knows_valid(config):
+        return train_clicks(data)
+    pairs = data.split.train.join(data.split.valid)
     shape = data.log.num_users, data.log.num_items
-    return click_matrix(user, item, shape)
+    return click_matrix(pairs.user, pairs.item, shape)
 
 
 def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
@@ -288,7 +285,9 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     sets = make_query_sets(config, data)
     if trains(config):
         problem = make_problem(config, data)
-        params = _load_params(problem, record, step, problem.layout_here())
+        fits = problem.mesh.devices <= len(jax.devices())
+        mesh = problem.mesh if fits else MeshShape()
+        params = _load_params(problem, record, step, mesh)
         rankings = rank_sets(config, data, problem, params, sets)
     else:
         rankings, _ = rank_splits(config, data, sets)
@@ -302,7 +301,7 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     data = load_same_data(config, record)
     config = choose_features(config, data)
     problem = make_problem(config, data)
-    params = _load_params(problem, record, step, problem.on_one_device())
+    params = _load_params(problem, record, step, MeshShape())
     model = problem.program.structure.model
     return TrainedRun(config, data, model, jax.device_get(params), step)
 
@@ -315,30 +314,20 @@ def load_same_data(config: Config, record: RunFolder) -> Loaded:
 
 
 def _load_params(
-    problem: Problem, record: RunFolder, step: int, layout: Layout
+    problem: Problem, record: RunFolder, step: int, mesh: MeshShape
 ) -> dict:
-    """Return the parameters that a run saved at a step, in a layout."""
+    """Return the parameters that a run saved at a step, on the devices of a mesh."""
     checkpoints = Checkpoints(record.path)
-    if not checkpoints.has_params(step):
-        raise InputError(
-            f"{record.path}/checkpoints lacks the parameters of step {step}, which the "
-            "runs of a selection on validation do not keep; train again under another "
-            "name="
-        )
+    checkpoints.with_params(step)
     record.check_seal(f"checkpoints/{step}-params.json")
-    return checkpoints.load_params(step, jax.eval_shape(problem.start), layout)
+    like = jax.eval_shape(problem.start)
+    return checkpoints.load_params(step, like, problem.layout(mesh))
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
     """Return the metrics in which two results differ by a bit: (name, first, second).
 
     A metric without a value (NaN, null) equals itself.
-
-    Examples:
-      >>> first = {"metrics": {"test": {"mrr@10": 0.5, "map@10": float("nan")}}}
-      >>> second = {"metrics": {"test": {"mrr@10": 0.25, "map@10": None}}}
-      >>> differences(first, second)
-      [('test mrr@10', 0.5, 0.25)]
     """
     before, after = (
         # NaN is no value.

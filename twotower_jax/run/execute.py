@@ -332,6 +332,7 @@ class _Run:
         schedule, model = problem.schedule, problem.program.structure.model
         if self.length is not None:
             schedule = schedule._replace(steps=self.length["steps"])
+            problem = problem._replace(schedule=schedule)
         checkpoints = Checkpoints(record.shared, self.identity)
         saved = checkpoints.steps()
         write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
@@ -359,7 +360,7 @@ class _Run:
 
         hooks = Hooks(progress, record.add_metrics, evaluate, resume)
         signals, together = shared.request, shared.together
-        state, notes = fit(problem, schedule, checkpoints, hooks, signals, together)
+        state, notes = fit(problem, checkpoints, hooks, signals, together)
         if notes.done:
             checkpoints.save_params(notes.evaluated_step, state.params)
         return state.params, notes

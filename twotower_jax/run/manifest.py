@@ -14,10 +14,8 @@ from twotower_jax.registry import load_installed
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.training.checkpoint import Checkpoints
 
-VERSIONS = (
-    "twotower-jax",
-    *["jax", "jaxlib", "flax", "optax", "numpy", "polars", "scipy"],
-)
+VERSIONS = ("twotower-jax", "jax", "jaxlib", "flax", "optax", "numpy", "polars")
+VERSIONS += ("scipy",)
 # The rows that optimizer.l2 penalises. Version 0.1 penalised those of negatives too.
 L2_PENALTY = "per example, of its query and its positive; negatives have none"
 # Keys that can change the last bits of a result, and all that are kept of the earlier

@@ -6,7 +6,7 @@ the place of its own. So a plan needs no log, and knows every array that a train
 
 import copy
 import math
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -278,9 +278,17 @@ class Footprint:
         config, items = self.config, self.sizes.num_items
         small = make_problem(_small_config(config), _small_log(config, self.sizes))
         model = make_model(config.towers, self.sizes)
-        merged = partial(_merged_size, config, self.sizes)
-        structure = make_structure(config, model, items, merged)
+        structure = make_structure(config, model, items, self._merged_size)
         return small._replace(program=Program(structure, small.program.hyper))
+
+    def _merged_size(self, batch: int, drawn: int) -> int:
+        """Return the number of merged columns; equal counts stand for unknown ones."""
+        sizes = self.sizes
+        if sizes.counts is None:
+            each = np.full(1, sizes.positives / sizes.num_items)
+            return merged_size(each, batch, drawn, sizes.num_items)
+        weights = positive_weights(self.config, sizes.counts)
+        return merged_size_of_arms(sizes.counts, weights, batch, drawn)
 
     def _real_shape(self, leaf: Any) -> jax.ShapeDtypeStruct:
         """Return the shape of an array with the sizes of the real log."""
@@ -358,15 +366,6 @@ def _computed(program: Any) -> int:
         size += sum(a.size * a.dtype.itemsize for a in arrays if hasattr(a, "size"))
         size += sum(map(_computed, jaxprs_in_params(equation.params)))
     return size
-
-
-def _merged_size(config: Config, sizes: Sizes, batch: int, drawn: int) -> int:
-    """Return the number of merged columns; equal counts stand for unknown ones."""
-    if sizes.counts is None:
-        each = np.full(1, sizes.positives / sizes.num_items)
-        return merged_size(each, batch, drawn, sizes.num_items)
-    weights = positive_weights(config, sizes.counts)
-    return merged_size_of_arms(sizes.counts, weights, batch, drawn)
 
 
 def _leaves(items: int) -> int:

@@ -61,7 +61,7 @@ from twotower_jax.run.positives import (
     train_history,
     trained_part,
 )
-from twotower_jax.training.memories import KthScores, Memory, Mining, Streaming
+from twotower_jax.training.memories import KthScores, Memory, Mining
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Renewals, Schedule
@@ -111,7 +111,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
             queries,
             item,
             make_entities(config, data, history),
-            pools if on_host or pools is None else as_arrays(config, pools),
+            pools if on_host else as_arrays(config, pools),
             positives,
             known,
             None if of_log is None else as_arrays(config, of_log.astype("f4")),
@@ -211,9 +211,16 @@ def make_structure(
     mergeable = config.negatives.in_batch and not loss.whole_catalogue
     merges = config.training.merge_columns and mergeable and not negatives.top_k
     batch, shared = config.training.batch_size, negatives.shared_easy
-    # With four buckets per item at most 22 % of them hold another item, and of two
-    # hashes both do for 5 % of the items.
-    buckets = loss.logq.streaming.buckets or 4 * num_items
+    streamed: dict[str, Any] = {}
+    if loss.logq.frequency == "streaming":
+        streaming = loss.logq.streaming
+        # With four buckets per item at most 22 % of them hold another item, and of two
+        # hashes both do for 5 % of the items.
+        streamed = {
+            "buckets": streaming.buckets or 4 * num_items,
+            "hashes": streaming.hashes,
+            "initial_gap": streaming.initial_gap,
+        }
     return Structure(
         model=model,
         loss=split(loss)[0],
@@ -226,7 +233,7 @@ def make_structure(
         ids_alone=config.training.update == "incremental",
         end_to_end=end_to_end(config),
         terms=tuple(split(term)[0] for term in loss.terms()),
-        buckets=buckets if loss.logq.frequency == "streaming" else 0,
+        **streamed,
     )
 
 
@@ -350,10 +357,7 @@ def term_numbers(
 def _memories(
     config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
 ) -> Iterator[Memory]:
-    """Yield the streaming frequency, mined items and k-th scores, where in use."""
-    streaming = config.loss.logq.streaming
-    if config.loss.logq.frequency == "streaming":
-        yield Streaming(streaming.hashes, streaming.initial_gap)
+    """Yield mined items and k-th scores, where they are in use."""
     hard = config.negatives.hard
     if negatives.hard_num and isinstance(hard, Mined):
         limits = hard.mined.range_min, hard.mined.range_max

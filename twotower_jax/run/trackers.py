@@ -3,6 +3,11 @@
 `metrics.jsonl` is always written; a tracker gets the same records. Trackers do not
 change a number, write below the output folder only and need no network. Their packages
 are the pip extra `track`.
+
+A tracker is a new object per attempt at a run: ``start(config, folder)`` begins, and
+replaces the records of an earlier attempt; ``log(step, values)`` takes values by name,
+such as "valid/recall@20", in the order of steps; ``finish(step, values)`` logs the
+final ones, None for a run that stopped or failed, and closes.
 """
 
 import importlib
@@ -15,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from twotower_jax.config import Config, fingerprint, to_dict
 from twotower_jax.data.processes import leads
@@ -24,19 +29,6 @@ from twotower_jax.registry import Registry
 from twotower_jax.run.folder import RunFolder
 
 Values = dict[str, float]
-
-
-class Tracker(Protocol):
-    """Logs the records of one run; a new object per attempt."""
-
-    def start(self, config: Config, folder: Path) -> None:
-        """Begin; the records of an earlier attempt at this run are replaced."""
-
-    def log(self, step: int, values: Values) -> None:
-        """Log values by name, such as "valid/recall@20"; steps come in order."""
-
-    def finish(self, step: int, values: Values | None) -> None:
-        """Log the final values, None for a run that stopped or failed, and close."""
 
 
 class _TensorBoard:
@@ -153,7 +145,7 @@ class _WandB:
         self._run.finish(exit_code=int(values is None))
 
 
-TRACKERS: Registry[Callable[[], Tracker]] = Registry(
+TRACKERS: Registry[Callable[[], Any]] = Registry(
     "trackers", {"tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WandB}
 )
 
@@ -169,7 +161,7 @@ def _need(module: str, tracker: str) -> Any:
         ) from None
 
 
-def make_trackers(config: Config) -> dict[str, Tracker]:
+def make_trackers(config: Config) -> dict[str, Any]:
     """Return a new tracker per name in ``trackers``; InputError for an unknown one."""
     return {name: TRACKERS[name]() for name in config.trackers}
 
@@ -200,20 +192,17 @@ class Tracking:
         record.listeners.append(self._log)
 
     def _log(self, record: dict[str, Any]) -> None:
-        if self._begun:
-            self._send(record)
-        else:
+        if not self._begun:
             self._begin()  # the record is in the file by now
+            return
+        values = numbers({k: v for k, v in record.items() if k != "step"})
+        self._each(lambda tracker: tracker.log(record["step"], values))
 
     def _begin(self) -> None:
         self._begun = True
         self._each(lambda tracker: tracker.start(self._config, self._record.path))
         for record in self._record.metrics() if self._trackers else ():
-            self._send(record)
-
-    def _send(self, record: dict[str, Any]) -> None:
-        values = numbers({k: v for k, v in record.items() if k != "step"})
-        self._each(lambda tracker: tracker.log(record["step"], values))
+            self._log(record)
 
     def finish(self, result: dict[str, Any] | None) -> None:
         """Close the trackers; the result of a run that did not finish is None."""
@@ -228,7 +217,7 @@ class Tracking:
             values = numbers(result["metrics"] | costs)
         self._each(lambda tracker: tracker.finish(step, values))
 
-    def _each(self, send: Callable[[Tracker], None]) -> None:
+    def _each(self, send: Callable[[Any], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
                 send(tracker)

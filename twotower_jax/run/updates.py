@@ -94,17 +94,9 @@ def find_parent(config: Config) -> Parent | None:
     shapes = *SHAPES, *stored.towers.own_keys()
     for name in (*shapes, *(OF_SEQUENCES if "transformer" in poolings else ())):
         before, now = (attrgetter(name)(c.towers) for c in (stored, config))
-        if before != now:
-            raise InputError(
-                f"{key} has towers.{name}={_text(before)}, and this run has "
-                f"towers.{name}={_text(now)}; set towers.{name}={_text(before)}"
-            )
+        _check_same(folder, name, before, now)
     _vocabulary_of(folder)
-    if not Checkpoints(folder).has_params(step):
-        raise InputError(
-            f"{folder}/checkpoints lacks step {step}; train that run again under "
-            "another name="
-        )
+    Checkpoints(folder).with_params(step)
     if made.get("config_fingerprint") != folder.name:
         raise InputError(
             f"{key} is the run {made.get('config_fingerprint')} under another name; "
@@ -133,18 +125,22 @@ def check_features(config: Config, parent: Parent | None) -> None:
         return
     for side in ("query", "candidate"):
         before = tuple(parent.result["towers"][side])
-        now = getattr(config.towers, side)
-        if before != now:
-            raise InputError(
-                f"training.start_from={parent.folder} has towers.{side}="
-                f"{_text(before)}, and this run has towers.{side}={_text(now)}; set "
-                f"towers.{side}={_text(before)}"
-            )
+        _check_same(parent.folder, side, before, getattr(config.towers, side))
     read = {*config.towers.query, *config.towers.candidate}
     if config.training.update == "incremental" and not read & {"id", "history"}:
         raise InputError(
             "training.update=incremental learns the embeddings of ids alone, and the "
             "towers read neither id nor history; use training.update=full"
+        )
+
+
+def _check_same(folder: Path, name: str, before: Any, now: Any) -> None:
+    """Refuse another value of a key of the towers than that of the parent."""
+    if before != now:
+        key, was = f"towers.{name}", _text(before)
+        raise InputError(
+            f"training.start_from={folder} has {key}={was}, and this run has "
+            f"{key}={_text(now)}; set {key}={was}"
         )
 
 

@@ -278,9 +278,9 @@ def loss_and_gradient(
     embedded = embed_chunks(queries, chunk)
     weights = weights._replace(query={}, embedded=(embedded,))
     result, gradient = _loss_and_gradient(context, weights)
-    own = gradient_of_chunks(queries, chunk, gradient.embedded[0])
-    dense = jax.tree.map(jnp.add, gradient.dense, own.dense)
-    return result, gradient._replace(dense=dense, query=own.rows | own.histories)
+    own, rows = gradient_of_chunks(queries, chunk, gradient.embedded[0])
+    dense = jax.tree.map(jnp.add, gradient.dense, own)
+    return result, gradient._replace(dense=dense, query=rows)
 
 
 def _loss_and_gradient(

@@ -97,14 +97,15 @@ class Checkpoints:
         names = (path.name for path in self._folder.iterdir() if path.is_dir())
         return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
 
-    def has_params(self, step: int) -> bool:
-        """Return whether the parameters of a step are saved, alone or in a state."""
-        return self._with_params(step).is_dir()
-
-    def _with_params(self, step: int) -> Path:
-        """Return the folder that has the parameters of a step."""
-        params = self._folder / f"{step}-params"
-        return params if params.is_dir() else self._folder / str(step)
+    def with_params(self, step: int) -> Path:
+        """Return the folder that has the parameters of a step, alone or in a state."""
+        for name in (f"{step}-params", str(step)):
+            if (path := self._folder / name).is_dir():
+                return path
+        raise InputError(
+            f"{self._folder} lacks the parameters of step {step}, which the runs of a "
+            "selection on validation do not keep; train again under another name="
+        )
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save a state and its notes; remove the other checkpoints."""
@@ -166,7 +167,7 @@ class Checkpoints:
         self, step: int, like: TrainState, layout: Layout
     ) -> dict[str, Any]:
         """Parameters of a step, saved alone or in a state."""
-        path = self._with_params(step)
+        path = self.with_params(step)
         of_state = not path.name.endswith("-params")
         tree = like._asdict() if of_state else {"params": like.params}
         with _params_read(path):
@@ -174,7 +175,7 @@ class Checkpoints:
 
     def read_params(self, step: int) -> dict[str, np.ndarray]:
         """Parameters of a step, of any towers, on the host."""
-        path = self._with_params(step)
+        path = self.with_params(step)
         with _params_read(path):
             loaded = read_any_arrays(path)
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])

@@ -20,7 +20,7 @@ from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.mesh import DeviceFeed, HostFeed, whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.progress import ProgressLine
-from twotower_jax.training.schedule import Notes, Schedule
+from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.sources import diagnostics
 from twotower_jax.training.step import run_steps
@@ -115,7 +115,6 @@ class Hooks(NamedTuple):
 
 def fit(
     problem: Problem,
-    schedule: Schedule,
     checkpoints: Checkpoints,
     hooks: Hooks,
     request: StopRequest | None = None,
@@ -126,7 +125,7 @@ def fit(
     The caller may note signals for several trainings in ``request``, and run the steps
     ``together`` with those of other arms.
     """
-    trainer = Trainer(problem, schedule, checkpoints, hooks, together)
+    trainer = Trainer(problem, checkpoints, hooks, together)
     line = hooks.progress(trainer.step)
     try:
         with nullcontext(request) if request else StopRequest() as signals:
@@ -154,14 +153,13 @@ class Trainer:
     def __init__(
         self,
         problem: Problem,
-        schedule: Schedule,
         checkpoints: Checkpoints,
         hooks: Hooks,
         together: ArmSteps | None = None,
     ):
-        self.problem, self.schedule = problem, schedule
+        self.problem, self.schedule = problem, problem.schedule
         self.checkpoints, self.hooks = checkpoints, hooks
-        self.saves = Saves(checkpoints, always=schedule.checkpoint_every > 0)
+        self.saves = Saves(checkpoints, always=self.schedule.checkpoint_every > 0)
         self.run_steps = together or run_steps
         self.layout = problem.layout()
         self.mesh = self.layout.mesh

@@ -1,6 +1,10 @@
-"""Memories of the samplers that the loop renews: mined items and k-th best scores."""
+"""Memories of the samplers that the loop renews: mined items and k-th best scores.
 
-from typing import Any, NamedTuple, Protocol
+Each has a row per user, ``start``s before the first step, and is ``renew``ed before the
+steps of ``when``. Its name is that in ``TrainState.samplers``.
+"""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,62 +17,14 @@ from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.two_tower import all_candidates, all_queries, mesh_of
-from twotower_jax.negatives.frequency import Frequency, init_frequency
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.mesh import everywhere
-from twotower_jax.training.schedule import NEVER, Renewals
+from twotower_jax.training.schedule import Renewals
 from twotower_jax.training.types import Structure, TrainData, TrainState
 
 # Positives whose scores are computed at a time: their vectors stay in the cache.
 CHUNK = 2**13
 SIGN, LOW = np.uint32(2**31), np.uint64(2**32 - 1)
-
-
-class Memory(Protocol):
-    """A memory of the samplers beside those of the sources."""
-
-    @property
-    def name(self) -> str:
-        """Its name in ``TrainState.samplers``."""
-        ...
-
-    @property
-    def when(self) -> Renewals:
-        """Steps before which the loop renews it."""
-        ...
-
-    def rows(self, structure: Structure) -> dict[str, int]:
-        """Rows of each of its arrays that are spread over the devices."""
-        ...
-
-    def start(self, structure: Structure) -> Any:
-        """Return the memory before the first step."""
-        ...
-
-    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
-        """Return the memory from a step of ``when`` on."""
-        ...
-
-
-class Streaming(NamedTuple):
-    """The streaming frequency, which the steps renew themselves."""
-
-    hashes: int  # number of hash functions
-    initial_gap: float  # gap of every bucket before the first step, in steps
-    name: str = "frequency"
-    when: Renewals = NEVER
-
-    def rows(self, structure: Structure) -> dict[str, int]:
-        """Rows of the arrays by bucket."""
-        return dict.fromkeys(("last", "gap"), structure.buckets)
-
-    def start(self, structure: Structure) -> Frequency:
-        """Return arrays of no item."""
-        return init_frequency(self.hashes, structure.buckets, self.initial_gap)
-
-    def renew(self, structure: Structure, data: TrainData, state: TrainState) -> Any:
-        """Return the memory as the steps have left it."""
-        return state.samplers[self.name]
 
 
 class Mining(NamedTuple):
@@ -84,16 +40,12 @@ class Mining(NamedTuple):
     first: int  # first rank of the window, from 0
     end: int  # rank behind the window
     queries: Queries  # one of every user, as of the end of training
-    seen: Ragged  # training positives of every user, which are never mined
+    positives: Ragged  # of every user in training, which are never mined
     name: str = "mined"
-
-    def rows(self, structure: Structure) -> dict[str, int]:
-        """Rows of the memory: one a user."""
-        return {self.name: self.seen.num_rows}
 
     def start(self, structure: Structure) -> jax.Array:
         """Return no mined item, [users, end - first] int32, all num_items."""
-        shape = (self.seen.num_rows, self.end - self.first)
+        shape = (self.positives.num_rows, self.end - self.first)
         return jnp.full(shape, structure.num_items, jnp.int32)
 
     def renew(
@@ -104,7 +56,7 @@ class Mining(NamedTuple):
         candidates = all_candidates(model, state.params, entities, structure.num_items)
         queries = all_queries(model, state.params, entities, self.queries)
         items = spread_items(candidates, structure.num_items)
-        _, items = Embeddings(queries, items).top_k(self.end, self.seen)
+        _, items = Embeddings(queries, items).top_k(self.end, self.positives)
         return window(items, self.first, self.end, structure.num_items)
 
 
@@ -120,12 +72,8 @@ class KthScores(NamedTuple):
     sampled: int  # distinct items of the sample, at most the catalogue
     seed: int  # of the run, which draws the samples
     queries: Queries  # one of every user, as of the end of training
-    positives: Ragged  # training positives of every user
+    positives: Ragged  # of every user in training
     name: str = "kth_score"
-
-    def rows(self, structure: Structure) -> dict[str, int]:
-        """Rows of the memory: one a user."""
-        return {self.name: self.positives.num_rows}
 
     def start(self, structure: Structure) -> jax.Array:
         """Return the scores before the first estimate, [users] float32."""
@@ -151,6 +99,9 @@ class KthScores(NamedTuple):
         best, _ = Embeddings(users, drawn).top_k(self.k, others)
         own = _pair_scores(users, items, self.positives)
         return kth_largest(best, own, self.positives, self.k)
+
+
+Memory = Mining | KthScores
 
 
 def kth_largest(

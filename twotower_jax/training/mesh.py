@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.data.feed import Queries
 from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.place_rows import by_rows, place_rows
 from twotower_jax.data.processes import alone, put
@@ -208,25 +207,6 @@ class Layout(NamedTuple):
 # --- where the training positives of a dispatch come from: the devices, or the host ---
 
 
-class OfPositives(NamedTuple):
-    """The arrays of training data with a row per positive, of m positives."""
-
-    queries: Queries
-    item: Any  # [m] int32 clicked items
-    # The pools of the log; on the host, those of the m positives, one each.
-    pools: HardPools | None
-    known: Any  # [m] int32 numbers of items known at them; or None
-    weight: Any  # [m] weights; or None
-
-
-def _with_positives(data: TrainData, own: OfPositives) -> TrainData:
-    """Return data with other positives."""
-    known = data.known
-    if known is not None:
-        known = known._replace(number=own.known)
-    return data._replace(**own._asdict() | {"known": known})
-
-
 class DeviceFeed:
     """All positives lie on the devices, and a dispatch reads its rows there."""
 
@@ -251,24 +231,29 @@ class HostFeed:
     def __init__(self, mesh: Mesh, data: TrainData):
         """Put what is no array of positives on the devices."""
         self._mesh = mesh
-        known = None if data.known is None else data.known.number
-        own = OfPositives(data.queries, data.item, data.pools, known, data.weight)
+        own = {name: getattr(data, name) for name in ("queries", "item", "weight")}
+        own["known"] = None if data.known is None else data.known.number
         self._own = jax.tree.map(np.asarray, own)
+        self._pools = jax.tree.map(np.asarray, data.pools)
         none = self._rows(np.zeros(0, np.int32))
-        self._others = place_rows(mesh, _with_positives(data, none))
+        self._others = place_rows(mesh, self._joined(data, none))
 
-    def _rows(self, rows: np.ndarray, first: int = 0) -> OfPositives:
-        """Return the arrays of the rows, with pools from place ``first`` on."""
-        own, pools = self._own._replace(pools=None), self._own.pools
-        own = jax.tree.map(lambda values: values[rows], own)
-        if pools is None:
+    def _rows(self, rows: np.ndarray, first: int = 0) -> dict[str, Any]:
+        """Return the arrays of positives, with pools from place ``first`` on."""
+        own = jax.tree.map(lambda values: values[rows], self._own)
+        if self._pools is None:
             return own
         # A positive without a pool has that of another one, which is not read.
-        of_row = pools.of_row[rows]
+        item, log_prob, stage, of_row = self._pools
+        of_row = of_row[rows]
         places = np.arange(first, first + len(rows), dtype=np.int32)
-        item, log_prob, stage, _ = pools
         arrays = item[of_row], log_prob[of_row], stage[of_row]
-        return own._replace(pools=HardPools(*arrays, np.where(of_row < 0, -1, places)))
+        return own | {"pools": HardPools(*arrays, np.where(of_row < 0, -1, places))}
+
+    def _joined(self, data: TrainData, own: dict[str, Any]) -> TrainData:
+        """Return data with other positives."""
+        known = data.known and data.known._replace(number=own["known"])
+        return data._replace(**own | {"known": known})
 
     def __call__(self, rows: np.ndarray) -> tuple[TrainData, jax.Array]:
         """Return the positives of the rows [K, B], and their places in them."""
@@ -279,4 +264,4 @@ class HostFeed:
             lambda part: self._rows(flat[part], part.start or 0),
         )
         places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-        return _with_positives(self._others, own), spread_rows(self._mesh, places)
+        return self._joined(self._others, own), spread_rows(self._mesh, places)

@@ -66,9 +66,7 @@ class Problem(NamedTuple):
     def start(self) -> TrainState:
         """Return the state before the first step, of the mesh of ``jax.set_mesh``."""
         before = TrainState(jnp.int32(0), {}, {}, {})
-        samplers: dict[str, Any] = {}
-        for source in mixture_of(self.program, self.data, before).sources:
-            samplers |= source.init()
+        samplers = mixture_of(self.program, self.data, before).init()
         structure = self.program.structure
         samplers |= {memory.name: memory.start(structure) for memory in self.memories}
         state = init_state(self.program, jnp.float32(self.init_scale), samplers)
@@ -82,21 +80,10 @@ class Problem(NamedTuple):
         }
         return state._replace(samplers=state.samplers | renewed)
 
-    def layout(self) -> Layout:
-        """Return the devices, and where the arrays of a state lie on them."""
-        return Layout(make_mesh(self.mesh), self._rows())
-
-    def layout_here(self) -> Layout:
-        """Return the layout of this machine: one device where the mesh has too many."""
-        fits = self.mesh.devices <= len(jax.devices())
-        return self.layout() if fits else self.on_one_device()
-
-    def on_one_device(self) -> Layout:
-        """Return the layout of one device."""
-        return Layout(make_mesh(MeshShape()), self._rows())
-
-    def _rows(self) -> dict[str, int]:
-        rows = rows_of_tables(self.program.structure.model)
-        for memory in self.memories:
-            rows |= memory.rows(self.program.structure)
-        return rows
+    def layout(self, mesh: MeshShape | None = None) -> Layout:
+        """Return where the arrays of a state lie on its devices, or on other ones."""
+        structure = self.program.structure
+        rows = rows_of_tables(structure.model)
+        rows |= dict.fromkeys(("last", "gap"), structure.buckets)
+        rows |= {memory.name: memory.positives.num_rows for memory in self.memories}
+        return Layout(make_mesh(mesh or self.mesh), rows)

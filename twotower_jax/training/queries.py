@@ -120,14 +120,6 @@ class SummedRows(NamedTuple):
     gradient: jax.Array  # [R, dim]
 
 
-class QueryGradient(NamedTuple):
-    """Gradient of the loss by the parameters of the query tower."""
-
-    dense: dict[str, Any]
-    rows: Rows  # histories excepted
-    histories: dict[str, SummedRows]
-
-
 def rows_of_chunk(model: Model, inputs: Inputs) -> int:
     """Rows of a chunk, or 0 where the batch is computed as a whole."""
     spec, history = model.query.history, inputs.history
@@ -171,8 +163,11 @@ def embed_chunks(queries: QueryTower, size: int) -> jax.Array:
 
 def gradient_of_chunks(
     queries: QueryTower, size: int, gradient: jax.Array
-) -> QueryGradient:
-    """Gradient by the parameters, of that by the embeddings [B, D] of the queries."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Gradients by dense parameters and rows, of that by the embeddings [B, D].
+
+    Those by the rows of histories are `SummedRows`.
+    """
     number, tables = queries.number, queries.tables
     distinct = {
         name: distinct_rows(
@@ -214,7 +209,7 @@ def gradient_of_chunks(
         name: SummedRows(distinct[name].ids, distinct[name].place, total)
         for name, total in sums.items()
     }
-    return QueryGradient(dense, rows, histories)
+    return dense, rows | histories
 
 
 class _Chunk(NamedTuple):

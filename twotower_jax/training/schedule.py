@@ -79,9 +79,6 @@ class Renewals(NamedTuple):
         return max(0, -((self.first - steps) // self.every))
 
 
-NEVER = Renewals(2**62, 1)
-
-
 @dataclass
 class Notes:
     """Notes of the loop beside the state; saved with every checkpoint."""

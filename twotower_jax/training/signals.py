@@ -8,12 +8,7 @@ from types import FrameType
 
 
 class Stopped(SystemExit):
-    """A signal ended the run, which saved its state.
-
-    Attributes:
-      number, step: The arguments.
-      reason: Both as a sentence.
-    """
+    """A signal ended the run, which saved its state; ``reason`` is a sentence of it."""
 
     def __init__(self, number: int, step: int):
         super().__init__(128 + number)
@@ -32,13 +27,10 @@ class Interrupts:
 
     JAX and the garbage collector call Python in places from which no exception leaves;
     there it is printed or dropped, and the command would go on.
-
-    Attributes:
-      noted: whether Ctrl-C arrived since the command began.
     """
 
     def __init__(self) -> None:
-        self.noted = False
+        self.noted = False  # whether Ctrl-C arrived since the command began
 
     def begin(self) -> None:
         """Forget an earlier command, and note Ctrl-C from now on."""
@@ -55,7 +47,6 @@ class Interrupts:
             sys.__unraisablehook__(lost)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        del number
         self.noted = True
         while frame is not None:
             # A C extension that is interrupted while it is imported ends in tracebacks
@@ -70,14 +61,11 @@ INTERRUPTS = Interrupts()
 
 
 class StopRequest:
-    """Context that notes the first SIGTERM or SIGINT instead of ending the process.
-
-    Attributes:
-      number: Number of the signal that arrived, or None.
-    """
+    """Context that notes the first SIGTERM or SIGINT instead of ending the process."""
 
     def __init__(self) -> None:
-        # Ctrl-C that JAX lost still ends the run, before its first step.
+        # The signal that arrived. Ctrl-C that JAX lost still ends the run, before its
+        # first step.
         self.number: int | None = signal.SIGINT if INTERRUPTS.noted else None
         self._before: dict = {}
 
@@ -95,6 +83,5 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
         self.number = number
         signal.signal(number, self._before[number])

@@ -28,7 +28,8 @@ def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
     structure, hyper = program.structure, program.hyper
     law: PositiveLaw = Counted(hyper.log_q_batch)
     if structure.buckets:
-        law = Streamed(hyper.streaming_alpha, structure.buckets)
+        shape = structure.buckets, structure.hashes, structure.initial_gap
+        law = Streamed(hyper.streaming_alpha, *shape)
     return Mixture(
         sources=_sources(program, data, state, law),
         num_items=structure.num_items,

@@ -78,7 +78,11 @@ class Structure(NamedTuple):
     ids_alone: bool = False  # whether embeddings of ids learn, and nothing else
     end_to_end: bool = False  # whether the rows of a batch are sequences, end to end
     terms: tuple[Term, ...] = ()  # of the loss, beside that of the rows
-    buckets: int = 0  # per hash of the streaming frequency; 0 where q+ is counted
+    # Of the streaming frequency: buckets per hash, hashes, and the gap at the start; 0
+    # where q+ is counted.
+    buckets: int = 0
+    hashes: int = 0
+    initial_gap: float = 0
 
 
 class TemperatureNumbers(NamedTuple):

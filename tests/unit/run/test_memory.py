@@ -104,7 +104,7 @@ def both(name, data, folder):
     part = trained_part(config, data)
     problem = make_problem(config, data)
     hooks = Hooks(lambda start: None, print)
-    trainer = Trainer(problem, problem.schedule, Checkpoints(folder), hooks)
+    trainer = Trainer(problem, Checkpoints(folder), hooks)
     fed, rows = trainer.feed(problem.order.batches(0, 8))
     arguments = trainer.program, fed, trainer.state, rows, np.int32(8)
     return Footprint(config, sizes_of(data.log, part.split)), arguments

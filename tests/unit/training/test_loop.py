@@ -56,7 +56,7 @@ class Shown:
 def test_the_rate_that_is_shown_last_is_that_of_the_result(tmp_path):
     run, line = Run(tmp_path, [1, 2, 3], steps_per_dispatch=1), Shown()
     hooks = run.hooks()._replace(progress=lambda start: line)
-    _, notes = fit(run.problem, run.schedule, run.checkpoints, hooks)
+    _, notes = fit(run.problem, run.checkpoints, hooks)
     # Three boundaries; the first dispatch after each may compile.
     assert notes.timed_steps == 9
     assert line.updates[0] == (1, 0)
@@ -199,7 +199,7 @@ def test_a_stop_before_the_first_step_neither_validates_nor_saves(tmp_path, resu
         state, notes = first.checkpoints.load(4, first.fit()[0], first.problem.layout())
         first.checkpoints.save(state, notes | {"done": False}, {4})
     run = Run(tmp_path, [1, 2])
-    trainer = Trainer(run.problem, run.schedule, run.checkpoints, run.hooks())
+    trainer = Trainer(run.problem, run.checkpoints, run.hooks())
     request = StopRequest()
     request.number = signal.SIGTERM
     with pytest.raises(Stopped) as caught:

@@ -69,7 +69,9 @@ def train(folder, saves=99, records=None, **keys):
 
     log = (lambda record: None) if records is None else records.append
     checkpoints = Mortal(folder, saves)
-    return fit(problem, SCHEDULE, checkpoints, Hooks(progress, log))[0]
+    return fit(problem._replace(schedule=SCHEDULE), checkpoints, Hooks(progress, log))[
+        0
+    ]
 
 
 def bits(state):

@@ -101,7 +101,7 @@ def test_a_signal_before_the_next_step_saves_what_was_not(
     """It arrives while the state after a validation is held, or was not the best."""
     values = [5, 1, 4][:number]
     run = Run(tmp_path, values, checkpoint_every=0)
-    trainer = Trainer(run.problem, run.schedule, run.checkpoints, run.hooks())
+    trainer = Trainer(run.problem, run.checkpoints, run.hooks())
     request, hold = StopRequest(), trainer.saves.hold
 
     def then_signal(*arguments):
