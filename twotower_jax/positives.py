@@ -60,7 +60,6 @@ class ListsConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and that the path is one of this machine."""
         check_keys(self, "positives.lists")
         if self.path is not None:
             check_local("positives.lists.path", self.path)

@@ -99,7 +99,6 @@ class Choice:
     choices: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Check the name, then each value."""
         known, own = self.choices, type(self)
         name = getattr(self, known.tag)
         if name != getattr(own, known.tag):
@@ -279,20 +278,6 @@ def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
     Returns:
       A ``dataclasses.field``, typed as its default so that
       ``users: int = key(5_000, ...)`` passes a type checker.
-
-    Examples:
-      >>> @dataclasses.dataclass
-      ... class World:
-      ...     users: int = key(5_000, low=2, doc="number of users")
-      ...
-      ...     def __post_init__(self):
-      ...         check_keys(self, "world")
-      >>> World().users
-      5000
-      >>> World(users=1)
-      Traceback (most recent call last):
-        ...
-      InputError: world.users=1 is out of range; give a value at least 2
     """
     metadata = {_KEY: Key(doc, **rules), _DECIDES: decides}
     if isinstance(default, dict):

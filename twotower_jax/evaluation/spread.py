@@ -42,7 +42,6 @@ class SpreadItems:
     copies: int  # Number of copies of the catalogue, each over as many devices
 
     def __len__(self) -> int:
-        """Return the number of items."""
         return self.num_items
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

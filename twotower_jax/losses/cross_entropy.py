@@ -48,10 +48,10 @@ class Pointwise(Tempered, SampledLoss):
         number = round(self.ratio or drawn)
         return None if self.offset or not number else Odds(number, 1 / number)
 
-    def with_offset(
-        self, positive: jax.Array, negatives: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Logits of positives and negatives plus the constant.
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, whose logits have the constant added.
 
         Scores are near 0 at the start, and n negatives of a positive want log(1 / n).
         Without the constant the vectors of all items learn it first, in one direction.
@@ -60,65 +60,9 @@ class Pointwise(Tempered, SampledLoss):
           Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3 (a
           prior of the rare class as the start of a bias).
         """
-        if isinstance(self.offset, float) and not self.offset:
-            return positive, negatives
-        return positive + self.offset, negatives + self.offset
-
-
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class Bce(Pointwise):
-    """Binary cross-entropy on each pair: positives and negatives."""
-
-    name: str = "bce"
-    ratio: float | None = key(
-        3.0,
-        above=0,
-        doc="sum of the weights of the negatives per positive; null: 1 each",
-        example="loss=bce loss.ratio=1",
-    )
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        logits = self.with_offset(positive, negatives)
-        return bce(*logits, weight, ratio=0.0 if self.ratio is None else self.ratio)
-
-
-@LOSSES.add
-@dataclass(unsafe_hash=True)
-class Gbce(Pointwise):
-    """Binary cross-entropy whose positive term corrects overconfidence (gSASRec)."""
-
-    name: str = "gbce"
-    calibration: float = key(
-        0.75,
-        low=0,
-        high=1,
-        doc="t, from 0 (bce) to 1 (calibrated)",
-        example="loss=gbce loss.calibration=0.5",
-    )
-
-    def odds(self, drawn: int, num_items: int) -> Odds | None:
-        """Balance of a row, whose positive weighs less than 1."""
-        odds = super().odds(drawn, num_items)
-        if odds is None:
-            return None
-        rate = odds.negatives / max(num_items - 1, 1)
-        return odds._replace(share=odds.share * (self.calibration * (rate - 1) + 1))
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return gbce(
-            *self.with_offset(positive, negatives),
-            weight,
-            num_items=self.num_items,
-            calibration=self.calibration,
-            ratio=0.0 if self.ratio is None else self.ratio,
-        )
+        if not isinstance(self.offset, float) or self.offset:
+            positive, negatives = positive + self.offset, negatives + self.offset
+        return super().of_rows(positive, negatives, weight)
 
 
 def bce(
@@ -126,16 +70,16 @@ def bce(
     negatives: jax.Array,
     weight: jax.Array | None = None,
     *,
-    ratio: jax.Array | float = 0.0,
+    ratio: jax.Array | float | None = None,
 ) -> jax.Array:
     """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
 
     With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
-    loss of r drawn negatives per positive (1:2, 1:3). With ratio 0 the factor c is 1.
+    loss of r drawn negatives per positive (1:2, 1:3). Without it the factor c is 1.
 
     Args:
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      ratio: Negatives per positive, or 0.
+      ratio: Negatives per positive, or None.
 
     Returns:
       [batch] float32 loss, unreduced.
@@ -155,6 +99,21 @@ def bce(
     return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
 
 
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Bce(Pointwise):
+    """Binary cross-entropy on each pair: positives and negatives."""
+
+    formula = staticmethod(bce)
+    name: str = "bce"
+    ratio: float | None = key(
+        3.0,
+        above=0,
+        doc="sum of the weights of the negatives per positive; null: 1 each",
+        example="loss=bce loss.ratio=1",
+    )
+
+
 def gbce(
     positive: jax.Array,
     negatives: jax.Array,
@@ -162,7 +121,7 @@ def gbce(
     *,
     num_items: jax.Array | float,
     calibration: jax.Array | float = 0.75,
-    ratio: jax.Array | float = 0.0,
+    ratio: jax.Array | float | None = None,
 ) -> jax.Array:
     """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
 
@@ -176,7 +135,7 @@ def gbce(
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       num_items: Size of the catalogue.
       calibration: Calibration t, between 0 and 1.
-      ratio: Negatives per positive, or 0, as in ``bce``.
+      ratio: Negatives per positive, or None, as in ``bce``.
 
     Returns:
       [batch] float32 loss, unreduced.
@@ -192,6 +151,31 @@ def gbce(
     """
     weight = weights_of(positive, negatives, weight)
     drawn = weight.sum(axis=1)
-    counted = jnp.where(ratio > 0, jnp.where(drawn > 0, ratio, 0), drawn)
+    each = 0.0 if ratio is None else ratio
+    counted = jnp.where(each > 0, jnp.where(drawn > 0, each, 0), drawn)
     power = calibration * (counted / (num_items - 1) - 1) + 1
     return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
+
+
+@LOSSES.add
+@dataclass(unsafe_hash=True)
+class Gbce(Pointwise):
+    """Binary cross-entropy whose positive term corrects overconfidence (gSASRec)."""
+
+    formula = staticmethod(gbce)
+    name: str = "gbce"
+    calibration: float = key(
+        0.75,
+        low=0,
+        high=1,
+        doc="t, from 0 (bce) to 1 (calibrated)",
+        example="loss=gbce loss.calibration=0.5",
+    )
+
+    def odds(self, drawn: int, num_items: int) -> Odds | None:
+        """Balance of a row, whose positive weighs less than 1."""
+        odds = super().odds(drawn, num_items)
+        if odds is None:
+            return None
+        rate = odds.negatives / max(num_items - 1, 1)
+        return odds._replace(share=odds.share * (self.calibration * (rate - 1) + 1))

@@ -86,7 +86,6 @@ class StreamingConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "loss.logq.streaming")
 
 
@@ -118,7 +117,6 @@ class LogqConfig:
     streaming: StreamingConfig = section(StreamingConfig, decides=_streams)
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "loss.logq")
         if self.strength < 1 and self.correct == "none":
             raise InputError(
@@ -278,7 +276,6 @@ class Tempered(Loss):
         return self.temperature_min or self.temperature
 
     def __post_init__(self) -> None:
-        """Check each value, then the bounds of a learned temperature."""
         super().__post_init__()
         low, high = self.lowest_temperature, self.temperature_max
         if self.learn_temperature and not low <= self.temperature <= high:
@@ -346,9 +343,10 @@ def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def negative_part(
-    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
+    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float | None
 ) -> jax.Array:
     """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`."""
+    ratio = 0.0 if ratio is None else ratio
     each = jax.nn.softplus(negatives)
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)

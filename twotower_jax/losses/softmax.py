@@ -158,7 +158,6 @@ class AtKConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then that the sample has a k-th score."""
         check_keys(self, "loss.at_k")
         if self.k > self.sampled:
             raise InputError(

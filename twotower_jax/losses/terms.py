@@ -41,7 +41,6 @@ class Term:
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, f"loss.{self.name}")
 
     def check(self, config: Any) -> None:

@@ -266,5 +266,4 @@ class _Transformer(nnx.Module):
 
 @functools.lru_cache
 def _transformer(spec: SequenceSpec):
-    """Return the functions of a static shape, built once."""
     return as_functions(lambda rngs: _Transformer(spec, rngs=rngs))

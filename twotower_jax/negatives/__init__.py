@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         log_inclusion,
     )
     from twotower_jax.negatives.in_batch import Catalogue, InBatch
-    from twotower_jax.negatives.masks import MASKS, RowMasks, user_positives
+    from twotower_jax.negatives.masks import RowMasks, user_positives
     from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture, Terms
     from twotower_jax.negatives.slots import HardRatio, RowSlots
     from twotower_jax.negatives.source import (
@@ -66,7 +66,6 @@ __all__ = [
     "CORRECTIONS",
     "EASY",
     "HARD",
-    "MASKS",
     "Batch",
     "BestOf",
     "Catalogue",
@@ -125,7 +124,7 @@ MODULES = {
         "Counted Streamed log_effective log_expected_count log_frequency log_inclusion"
     ),
     "in_batch": "Catalogue InBatch",
-    "masks": "MASKS RowMasks user_positives",
+    "masks": "RowMasks user_positives",
     "mixture": "CORRECTIONS Draws Mixture Terms",
     "slots": "HardRatio RowSlots",
     "source": "Batch Dense Keys Listed Shared Slots Source Stored",

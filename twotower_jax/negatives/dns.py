@@ -127,7 +127,6 @@ class BestOf(Hard):
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and that no exact log q is asked for."""
         super().__post_init__()
         if self.log_q == "mixture" and self.num:
             raise InputError(

@@ -227,7 +227,8 @@ def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
 # --- sources --------------------------------------------------------------------------
 
 
-class EasyLaw(NamedTuple):
+@dataclass(frozen=True)
+class EasyLaw:
     """The distribution of easy draws, the same for all rows."""
 
     proposal: Proposal  # distribution over the catalogue, whose arrays may be padded
@@ -252,11 +253,10 @@ class EasyLaw(NamedTuple):
         return ByItem(id(self.proposal), self.log_q, draws, group)
 
 
-class KnownLaw(NamedTuple):
+@dataclass(frozen=True)
+class KnownLaw(EasyLaw):
     """Easy draws that each row restricts to the items known at its moment."""
 
-    proposal: Proposal  # of `EasyLaw`
-    num_items: int
     tree: MassTree  # sums of the proposal in the order of first events
     number: Any  # [n] int32 number of items known at each training positive
 
@@ -266,10 +266,6 @@ class KnownLaw(NamedTuple):
         number = number.reshape(-1, *[1] * (len(shape) - 1))
         return sample_known(key, self.tree, number, shape)
 
-    def log_q(self, items: jax.Array) -> jax.Array:
-        """Log probability [...] of a draw of items, whatever the row knows."""
-        return log_prob(self.proposal, items)
-
     def log_mass(self, batch: Batch) -> jax.Array:
         """Log of the mass of the items that each row knows, [B]."""
         return log_known_mass(self.tree, take_rows(self.number, batch.rows))
@@ -277,7 +273,7 @@ class KnownLaw(NamedTuple):
     def count(
         self, batch: Batch, draws: jax.Array, group: tuple[jax.Array, ...] = ()
     ) -> ByItem:
-        """Expected counts of draws: an item that a row knows m q_j / Q times."""
+        """An item that a row knows is expected m q_j / Q times."""
         of_row = group[0] if group else jnp.zeros(batch.size, int)
         draws = jnp.atleast_1d(draws)[of_row] * jnp.exp(-self.log_mass(batch))
         every = jnp.arange(batch.size, dtype=jnp.int32)
@@ -286,20 +282,9 @@ class KnownLaw(NamedTuple):
 
 @dataclass(frozen=True)
 class Easy(Source):
-    """Easy draws that all rows share: m columns.
+    """Easy draws that all rows share: m columns."""
 
-    Examples:
-      >>> from twotower_jax.negatives import uniform_negatives
-      >>> source, batch = uniform_negatives(256, 1000), Batch(*2 * [jnp.arange(4)])
-      >>> drawn = source.draw({}, Keys(0), batch)
-      >>> drawn.items.shape
-      (256,)
-      >>> log_n = source.log_count({}, batch, drawn, jnp.array([[3]]))
-      >>> round(float(jnp.exp(log_n[0, 0])), 3)  # 256 draws of 1/1000
-      0.256
-    """
-
-    law: EasyLaw | KnownLaw  # distribution of a draw
+    law: EasyLaw  # distribution of a draw
     num: int  # number m of draws
     on: tuple[jax.Array, ...] = ()  # [] chance that a draw counts, () for 1
 

@@ -70,7 +70,6 @@ class Funnel(Pooled):
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then stages and weights."""
         super().__post_init__()
         for name in self.stages:
             parse_stage(name)

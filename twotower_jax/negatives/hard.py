@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from twotower_jax.negatives import easy as easy_laws
     from twotower_jax.negatives import source
-    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+    from twotower_jax.negatives.easy import EasyLaw
     from twotower_jax.negatives.source import Batch, Count, Keys, RowPools, Slots
 else:
     jax, jnp = Lazy("jax"), Lazy("jax.numpy")
@@ -82,7 +82,7 @@ class HardStep(NamedTuple):
     memory: dict[str, Any]  # memories of all sources
     key: Keys  # keys of the step
     batch: Batch  # B rows
-    easy: EasyLaw | KnownLaw  # the law of easy draws, from which candidates come
+    easy: EasyLaw  # the law of easy draws, from which candidates come
     num: int  # number of slots of a row
 
 

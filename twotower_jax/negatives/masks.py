@@ -26,7 +26,6 @@ from twotower_jax.data.shards import (
 )
 from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
 from twotower_jax.negatives.source import Batch
-from twotower_jax.registry import Registry
 
 # Positives of the rows that are looked up at a time. A CPU loses less by a small chunk
 # than by the padding of a large one.
@@ -36,25 +35,6 @@ CHUNK, CPU_CHUNK = 2**15, 2**13
 def chunk_here() -> int:
     """Return the positives in a chunk, on the devices of this process together."""
     return min(CHUNK, CPU_CHUNK) if jax.default_backend() == "cpu" else CHUNK
-
-
-class Mask(NamedTuple):
-    """Items that are masked in a row; a choice of ``negatives.mask``."""
-
-    # Every draw of the row's own item is masked. Otherwise only the row's own positive
-    # is, and other draws of its item count
-    same_item: bool
-    user_positives: bool  # Every training positive of the row's user is masked
-
-
-MASKS: Registry[Mask] = Registry(
-    "negatives.mask",
-    {
-        "none": Mask(same_item=False, user_positives=False),
-        "same_item": Mask(same_item=True, user_positives=False),
-        "user_positives": Mask(same_item=True, user_positives=True),
-    },
-)
 
 
 class UserPositives(NamedTuple):

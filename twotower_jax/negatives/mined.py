@@ -52,7 +52,6 @@ class MinedConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then that pools are renewed, and the window."""
         check_keys(self, "negatives.hard.mined")
         if self.warmup + self.every >= 1:
             raise InputError(

@@ -48,28 +48,15 @@ from twotower_jax.negatives.source import (
     log_sum_of,
     no_pools,
 )
-from twotower_jax.registry import Registry
+from twotower_jax.registry import check_choice
 
 NO_MEMORY = Counted(())  # type: ignore[arg-type]
 # Key of stored entries where rows mask no item: no row has it.
 NO_KEY = -2
 
 
-class Correction(NamedTuple):
-    """Logits that are corrected by log q; a choice of ``loss.logq.correct``."""
-
-    negatives: bool  # Whether the negatives are corrected
-    positive: bool  # Whether the positive is corrected too
-
-
-CORRECTIONS: Registry[Correction] = Registry(
-    "loss.logq.correct",
-    {
-        "all": Correction(negatives=True, positive=True),
-        "negatives": Correction(negatives=True, positive=False),
-        "none": Correction(negatives=False, positive=False),
-    },
-)
+# Logits that log q corrects: of the negatives and the positive, of one, or of none.
+CORRECTIONS = ("all", "negatives", "none")
 
 
 class Draws(NamedTuple):
@@ -110,7 +97,7 @@ class Mixture:
     sources: tuple[Source, ...]  # sources, of any number
     num_items: int  # size of the catalogue
     masks: RowMasks  # what is masked in a row
-    correct: Correction = CORRECTIONS["all"]  # which logits log q corrects
+    correct: str = "all"  # of `CORRECTIONS`
     # the law of the positives of a batch, which may have a memory
     positives: PositiveLaw = NO_MEMORY
     strength: tuple[Any, ...] = ()  # (factor of log q,) where it is not 1
@@ -119,7 +106,7 @@ class Mixture:
     merged: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse the items of the batch twice: they are columns once."""
+        check_choice("Mixture.correct", self.correct, CORRECTIONS)
         if len(self._of_batch) > 1:
             raise ValueError(
                 f"{len(self._of_batch)} sources are InBatch, but the items of a batch "
@@ -226,13 +213,13 @@ class Mixture:
         self, memory: Memory, batch: Batch, draws: Draws, without: Source | None = None
     ) -> list[Count]:
         """Return the counts of a correction, none where no negative is corrected."""
-        if not self.correct.negatives:
+        if self.correct == "none":
             return []
         return self.counts(memory, batch, draws, without)
 
     def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
         """Return log counts of items [1 or B, K] in their rows."""
-        if not self.correct.negatives:
+        if self.correct == "none":
             return jnp.zeros(items.shape, jnp.float32)
         return log_sum_of(counts, jnp.minimum(items, self.num_items - 1))
 
@@ -278,7 +265,7 @@ class Mixture:
                 listed=tuple(self._listed_terms(one, distinct) for one in listed),
             )
         shift = jnp.zeros_like(own)
-        if self.correct.positive:
+        if self.correct == "all":
             shift = -tempered(own, self.strength)
         return Terms(columns, rows, shift)
 
@@ -296,7 +283,7 @@ class Mixture:
         self, counts: list[Count], batch: Batch, items: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """Return log counts [G, C] of columns by group of rows, and the groups."""
-        if not self.correct.negatives:
+        if self.correct == "none":
             return jnp.zeros((1, items.shape[0]), jnp.float32), ()
         items = jnp.minimum(items[None, :], self.num_items - 1)
         dense = [count.log_count(items) for count in counts if isinstance(count, Dense)]
@@ -320,7 +307,7 @@ class Mixture:
         if not self.masks.same_item:
             key = jnp.full_like(key, NO_KEY)
         log_count, _ = self._by_group(others, batch, entries.items)
-        if self.correct.negatives:
+        if self.correct != "none":
             log_count = jnp.logaddexp(log_count, entries.log_count[None, :])
         groups = max(columns.log_count.shape[0], log_count.shape[0])
         both = [

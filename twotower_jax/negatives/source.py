@@ -26,13 +26,7 @@ Memory = dict[str, Any]
 
 
 class Keys(NamedTuple):
-    """The random keys of a step: functions of seed, stream and step, never carried.
-
-    Examples:
-      >>> key = Keys(0, step=7)
-      >>> bool(key("easy") == Keys(0, step=7)("easy"))
-      True
-    """
+    """The random keys of a step: functions of seed, stream and step, never carried."""
 
     seed: jax.Array | int  # seed of the run
     step: jax.Array | int = 0  # optimizer step

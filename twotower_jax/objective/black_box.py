@@ -94,7 +94,6 @@ class BlackBox:
         return (ahead - behind) / (2 * STEP)
 
     def _traced(self, scores: jax.Array, ids: jax.Array, log_q: jax.Array) -> jax.Array:
-        """Return the loss as a traced scalar."""
         result = self._loss(self.temperature * scores, ids, log_q)
         if not isinstance(result, jax.Array) or result.shape:
             raise TypeError("not a scalar of JAX")
@@ -102,7 +101,6 @@ class BlackBox:
 
 
 def _scalar(result: Any) -> float:
-    """Return a loss as a number."""
     shape = getattr(result, "shape", ())
     try:
         if len(tuple(shape)):

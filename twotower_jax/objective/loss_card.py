@@ -189,7 +189,6 @@ class LossCard:
     alarms: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return the card as lines of text."""
         drift = "   ".join(f"{name} {value:+.2f}" for name, value in self.drift.items())
         corrected = "corrected" if self.positive_response < -0.5 else "not corrected"
         hits = "negatives of their row" if self.hits else "masked"

@@ -14,8 +14,8 @@ from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
 from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
 from twotower_jax.negatives.hard import HardInputs
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
-from twotower_jax.negatives.masks import MASKS, RowMasks
-from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
+from twotower_jax.negatives.masks import RowMasks
+from twotower_jax.negatives.mixture import Draws, Mixture
 from twotower_jax.negatives.slots import RowSlots, ratio_at, switches
 from twotower_jax.negatives.source import Batch, Keys, Source
 from twotower_jax.registry import join
@@ -32,7 +32,7 @@ def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
         sources=_sources(program, data, state, law),
         num_items=structure.num_items,
         masks=row_masks(program, data),
-        correct=CORRECTIONS[structure.correct],
+        correct=structure.correct,
         positives=law,
         strength=strength,
         merged=structure.merged_size > 0,
@@ -43,7 +43,7 @@ def row_masks(program: Program, data: TrainData) -> RowMasks:
     """Masks of negatives of a program: items that a row never takes as one."""
     return RowMasks(
         program.structure.num_items,
-        MASKS[program.structure.negatives.mask].same_item,
+        program.structure.negatives.mask != "none",
         _present(data.positives),
         _present(data.known),
     )
@@ -60,7 +60,7 @@ def _positive_law(program: Program) -> PositiveLaw:
     return Counted(program.hyper.log_q_batch)
 
 
-def easy_law(program: Program, data: TrainData) -> EasyLaw | KnownLaw:
+def easy_law(program: Program, data: TrainData) -> EasyLaw:
     """The law of easy draws, restricted to known items where rows do that."""
     hyper, num_items = program.hyper, program.structure.num_items
     for tree in hyper.known_mass:
@@ -102,7 +102,7 @@ def _sources(
                 num_items,
                 negatives.distinct,
                 _longest_sequence(program),
-                not MASKS[negatives.mask].user_positives,
+                negatives.mask != "user_positives",
             )
         )
     if negatives.bank:
@@ -229,9 +229,11 @@ def diagnostics(
     bank, structure = state.samplers["bank"], program.structure
     items = jnp.minimum(bank.item, structure.num_items - 1)
     embed = jax.jit(net.embed_candidates, static_argnums=0)
-    moved = drift(bank, embed(structure.model, state.params, data.entities, items))
+    distance, cosine = drift(
+        bank, embed(structure.model, state.params, data.entities, items)
+    )
     return measured | {
         "bank age": float(mean_age(bank, state.step)),
-        "bank drift": float(moved.distance),
-        "bank cosine": float(moved.cosine),
+        "bank drift": float(distance),
+        "bank cosine": float(cosine),
     }

@@ -36,7 +36,7 @@ class Negatives(NamedTuple):
       mixes: Whether the hard ratio decides which slots are hard; otherwise every hard
         slot is.
       bank: Number of entries of the cross-batch bank.
-      mask: Name in `MASKS`.
+      mask: "none", "same_item" or "user_positives".
       top_k: Number of negatives with the best scores that are kept; 0 keeps all.
       distinct: Whether an item that stands several times in the batch counts once.
     """

@@ -8,7 +8,7 @@ baseline has no towers: it scores items from the clicks alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -38,7 +38,7 @@ class Tower(NamedTuple):
     init: Callable[[jax.Array], dict]
     # (params, vectors) -> embeddings [E, dim]; vectors holds one float32 [E, dim] per
     # feature, numeric features last, 0 where a value is missing
-    apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
+    apply: Callable[..., jax.Array]
 
 
 def reads_history(values: Mapping[str, Any]) -> bool:
@@ -84,7 +84,6 @@ class SequenceConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "towers.sequence")
 
 
@@ -212,7 +211,6 @@ class Towers(Choice):
         return [name for name in names if name not in shared]
 
     def __post_init__(self) -> None:
-        """Check the name and each value, then the features."""
         self.kind = self.kind or "two_tower"  # a file of the group may name none
         TOWERS[self.kind]  # an unknown name
         check_keys(self, "towers")

@@ -63,7 +63,6 @@ class EaseConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.ease")
 
 

@@ -56,7 +56,6 @@ class IalsConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.ials")
 
 

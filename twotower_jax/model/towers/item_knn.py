@@ -41,7 +41,6 @@ class ItemKnnConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.item_knn")
 
 
