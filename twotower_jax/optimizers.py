@@ -7,14 +7,10 @@ Dense parameters and gathered rows of tables are both updated by it, see
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from twotower_jax.registry import Choice, Choices, Lazy, key
-
-if TYPE_CHECKING:
-    import optax
-else:
-    optax = Lazy("optax")
+from twotower_jax.lazy import optax
+from twotower_jax.registry import Choice, Choices, key
 
 OPTIMIZERS: Choices[Optimizer] = Choices("optimizer.name")
 

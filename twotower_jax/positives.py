@@ -15,15 +15,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, check_local, key
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.lazy import np
+from twotower_jax.registry import Choice, Choices, check_keys, check_local, key
 
 POSITIVES: Choices[Positives] = Choices("positives.strategy")
 

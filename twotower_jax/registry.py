@@ -17,7 +17,6 @@ others. Checks, tables of keys and ``--help`` are made from the declarations.
 import copy
 import dataclasses
 import functools
-import importlib
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -164,28 +163,6 @@ def load_installed() -> dict[str, str]:
         if point.dist is not None:
             versions[point.dist.name] = point.dist.version
     return versions
-
-
-class Lazy:
-    """A module that is imported at its first use: JAX takes most of a second."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
-
-
-def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that exports {module: "names"} on their use."""
-    of_name = {name: file for file, names in modules.items() for name in names.split()}
-
-    def exported(name: str) -> Any:
-        if name not in of_name:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{of_name[name]}"), name)
-
-    return exported
 
 
 # --- keys -----------------------------------------------------------------------------

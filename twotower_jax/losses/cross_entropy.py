@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.loss import (
     LOSSES,
     Odds,
@@ -13,13 +14,7 @@ from twotower_jax.losses.loss import (
     negative_part,
     weights_of,
 )
-from twotower_jax.registry import Lazy, key
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import key
 
 
 @dataclass(unsafe_hash=True)

@@ -5,17 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.terms import SelfSupervised, StagePairs, Term
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 
 class SoftmaxForm(NamedTuple):

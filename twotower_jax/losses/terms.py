@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Lazy, check_keys, key
+from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.registry import check_keys, key
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.data import shards
     from twotower_jax.losses import blockwise, logits
     from twotower_jax.losses.logits import RowTerms, Scores
     from twotower_jax.negatives import hard, masks
 else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     shards = Lazy("twotower_jax.data.shards")
     blockwise = Lazy("twotower_jax.losses.blockwise")
     logits = Lazy("twotower_jax.losses.logits")

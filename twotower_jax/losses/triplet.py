@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.loss import (
     LOSSES,
     SampledLoss,
@@ -13,13 +13,7 @@ from twotower_jax.losses.loss import (
     weighted_mean,
     weights_of,
 )
-from twotower_jax.registry import Lazy, key
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import key
 
 
 def logistic(

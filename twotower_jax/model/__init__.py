@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from twotower_jax.registry import lazy_exports
+from twotower_jax.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from twotower_jax.model.embeddings import FeatureSpec

@@ -7,6 +7,7 @@ is exact whatever the sources are.
 
 from typing import TYPE_CHECKING
 
+from twotower_jax.lazy import lazy_exports
 from twotower_jax.negatives.dns import BestOf, dns_log_prob
 from twotower_jax.negatives.funnel import Funnel
 from twotower_jax.negatives.hard import (
@@ -26,7 +27,6 @@ from twotower_jax.negatives.samplers import (
     Sampler,
     Uniform,
 )
-from twotower_jax.registry import lazy_exports
 
 if TYPE_CHECKING:
     from twotower_jax.negatives.bank import CrossBatch

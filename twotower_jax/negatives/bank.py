@@ -116,7 +116,7 @@ def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean distance and mean cosine of the stored and the current embeddings.
 
     The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
-    mean; 0 for an empty bank. The cosine does not depend on lengths; 1 for an empty one.
+    mean; 0 for an empty bank. The cosine, which does not depend on lengths, is 1 there.
 
     References:
       Wang et al., SIGIR 2021: feature drift D(t; dt).

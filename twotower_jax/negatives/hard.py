@@ -14,20 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.registry import Choice, Choices, Lazy, key, tag
+from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.negatives.source import Batch, Count, Keys, Listed, RowPools, Slots
+from twotower_jax.registry import Choice, Choices, key, tag
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.negatives import easy as easy_laws
-    from twotower_jax.negatives import source
     from twotower_jax.negatives.easy import EasyLaw
-    from twotower_jax.negatives.source import Batch, Count, Keys, RowPools, Slots
 else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     easy_laws = Lazy("twotower_jax.negatives.easy")
-    source = Lazy("twotower_jax.negatives.source")
 
 
 HARD: Choices[Hard] = Choices("negatives.hard.source")
@@ -149,7 +144,7 @@ class Hard(Choice):
         pool = drawn.pool
         if not pool.size:
             return []
-        return [source.Listed(pool.item, pool.log_prob + log_num)]
+        return [Listed(pool.item, pool.log_prob + log_num)]
 
 
 @dataclass(unsafe_hash=True)

@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import Lazy, jnp, np
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
-from twotower_jax.registry import Lazy, check_keys, key, section, tag
+from twotower_jax.negatives.source import RowPools, row_pools
+from twotower_jax.registry import check_keys, key, section, tag
 
 if TYPE_CHECKING:
-    import jax.numpy as jnp
-    import numpy as np
-
     from twotower_jax.data import shards
-    from twotower_jax.negatives import source
-    from twotower_jax.negatives.source import RowPools
 else:
-    np, jnp, shards = map(Lazy, ("numpy", "jax.numpy", "twotower_jax.data.shards"))
-    source = Lazy("twotower_jax.negatives.source")
+    shards = Lazy("twotower_jax.data.shards")
 
 
 @dataclass(unsafe_hash=True)
@@ -81,7 +77,7 @@ class Mined(Pooled):
         present = item < step.inputs.num_items
         number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
         log_prob = jnp.where(present, -jnp.log(number), -jnp.inf)
-        return source.row_pools(item, log_prob)
+        return row_pools(item, log_prob)
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from twotower_jax.lazy import np
 from twotower_jax.negatives.hard import hard_negatives
-from twotower_jax.registry import Choice, Choices, Lazy, key, tag
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.registry import Choice, Choices, key, tag
 
 EASY: Choices[Sampler] = Choices("negatives.easy.sampler")
 

@@ -13,14 +13,18 @@ Candidates say by their type who has them: `Shared` ones are columns of all rows
 `Slots` belong to a row, and `Stored` ones are columns that come with their embeddings.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+from twotower_jax.lazy import Lazy, jax, jnp
 
-from twotower_jax import keys
+if TYPE_CHECKING:
+    from twotower_jax import keys
+else:
+    keys = Lazy("twotower_jax.keys")
 
 Memory = dict[str, Any]
 

@@ -10,17 +10,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
-
-if TYPE_CHECKING:
-    import jax
-    import numpy as np
-else:
-    np = Lazy("numpy")
-
+from twotower_jax.lazy import jax, np
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 # A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
 Clicks = Any
