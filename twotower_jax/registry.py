@@ -242,7 +242,7 @@ def _short(number: float) -> str:
 
 
 def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
-    """Return the dataclass field that declares a key.
+    """Return the dataclass field that declares a key, typed as its default.
 
     Args:
       default: its default; a dictionary is copied for each configuration.
@@ -251,10 +251,6 @@ def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
         values by dotted key that says so, for a key that another one turns off. Runs
         that differ in other keys alone are the same arm.
       rules: the other fields of `Key`.
-
-    Returns:
-      A ``dataclasses.field``, typed as its default so that
-      ``users: int = key(5_000, ...)`` passes a type checker.
     """
     metadata = {_KEY: Key(doc, **rules), _DECIDES: decides}
     if isinstance(default, dict):

@@ -161,7 +161,7 @@ class Loss(Choice):
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
-    formula: ClassVar[Callable[..., jax.Array]]
+    formula: ClassVar[Callable[..., Any]]
     whole_catalogue: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
     importance: ClassVar[bool] = False

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.losses.logits import (
+    ColumnTerms,
+    PairTerms,
+    RowTerms,
+    Scores,
+    mask_at_or_above,
+)
+from twotower_jax.negatives.hard import hard_stage
 from twotower_jax.registry import check_keys, key
 
 if TYPE_CHECKING:
     from twotower_jax.data import shards
-    from twotower_jax.losses import blockwise, logits
-    from twotower_jax.losses.logits import RowTerms, Scores
-    from twotower_jax.negatives import hard, masks
+    from twotower_jax.losses import blockwise
+    from twotower_jax.negatives import masks
 else:
     shards = Lazy("twotower_jax.data.shards")
     blockwise = Lazy("twotower_jax.losses.blockwise")
-    logits = Lazy("twotower_jax.losses.logits")
-    hard = Lazy("twotower_jax.negatives.hard")
     masks = Lazy("twotower_jax.negatives.masks")
 
 
@@ -99,14 +104,14 @@ def _softmax_of_pairs(
     zeros, none = jnp.zeros(number, jnp.float32), jnp.zeros((number, 0), jnp.float32)
     place = jnp.arange(number, dtype=jnp.int32)
     return blockwise.softmax_loss(
-        logits.Scores(rows, columns, positive, none),
-        logits.ColumnTerms(zeros, log_count[None, :], key, (place,)),
-        logits.RowTerms(
+        Scores(rows, columns, positive, none),
+        ColumnTerms(zeros, log_count[None, :], key, (place,)),
+        RowTerms(
             weight=weight,
             key=key,
             own_log_mult=jnp.full(number, -jnp.inf, jnp.float32),
             own_log_count=zeros,
-            slots=logits.PairTerms(none, none),
+            slots=PairTerms(none, none),
             seen=seen,
         ),
     )
@@ -153,12 +158,12 @@ class StagePairs(Term):
     def of_scores(self, context: Any, scores: Scores, rows: RowTerms) -> jax.Array:
         """Mean over the rows, [] float32."""
         slots, negatives = context.draws.slots, context.negatives
-        stage = hard.hard_stage(slots.pool.item, slots.pool.stage, slots.items)
+        stage = hard_stage(slots.pool.item, slots.pool.stage, slots.items)
         stage = jnp.where(slots.is_hard, stage, -1)
         # Where slots do not mix, the last ones alone are hard: others are below them.
         first = 0 if negatives.mixes else negatives.slots - negatives.hard_num
         raw = jax.lax.stop_gradient(scores.slots)
-        terms = logits.mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
+        terms = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
         kept = terms > -jnp.inf
         above = stage[:, first:, None] > stage[:, None, :]
         above &= kept[:, first:, None] & kept[:, None, :]

@@ -71,10 +71,6 @@ def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Args:
       counts: [num_items] training positives c_i of each item.
       weights: [num_items] float64 w_i.
-
-    Examples:
-      >>> np.exp(log_effective(np.array([1, 4]), np.array([1.0, 0.75]))).tolist()
-      [0.25, 0.75]
     """
     return log_frequency(np.asarray(counts) * weights)
 
@@ -114,11 +110,6 @@ def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
 
     Args:
       log_q: [...] float32, log probability of one draw; -inf, as the result, for never.
-
-    Examples:
-      >>> half = jnp.log(jnp.array([0.5, 0.1]))
-      >>> [round(x, 4) for x in jnp.exp(log_inclusion(half, 2)).tolist()]
-      [0.75, 0.19]
     """
     never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
     return jnp.log(-jnp.expm1(draws * never))

@@ -90,10 +90,6 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarra
       items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
         -1 of `top_k`, is padding.
       num_items: size of the catalogue, the id of padding in the result.
-
-    Examples:
-      >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()
-      [[2, 7, 9]]
     """
     if not 0 <= first < end:
         raise ValueError(

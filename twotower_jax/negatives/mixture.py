@@ -193,7 +193,10 @@ class Mixture:
         """Expected counts of all sources, or of all but one, which add up.
 
         Those by item come first, and lists of rows last, whatever the sources' order.
+        There are none where no negative is corrected.
         """
+        if self.correct == "none":
+            return []
         counts: list[Count] = []
         for source, drawn in zip(self.sources, draws.drawn, strict=True):
             if source is not without:
@@ -207,15 +210,7 @@ class Mixture:
 
         It is 0 where no negative is corrected; padding has the count of any item.
         """
-        return self._in_rows(self._counts(memory, batch, draws), items)
-
-    def _counts(
-        self, memory: Memory, batch: Batch, draws: Draws, without: Source | None = None
-    ) -> list[Count]:
-        """Return the counts of a correction, none where no negative is corrected."""
-        if self.correct == "none":
-            return []
-        return self.counts(memory, batch, draws, without)
+        return self._in_rows(self.counts(memory, batch, draws), items)
 
     def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
         """Return log counts of items [1 or B, K] in their rows."""
@@ -227,7 +222,7 @@ class Mixture:
         self, memory: Memory, batch: Batch, draws: Draws, weight: jax.Array
     ) -> Terms:
         """Masks and corrections of scores, with weights [B] of rows in the loss."""
-        drawn, counts = draws.columns, self._counts(memory, batch, draws)
+        drawn, counts = draws.columns, self.counts(memory, batch, draws)
         items = drawn.encode_ids[: drawn.log_mult.shape[0]]
         by_item, group = self._by_group(counts, batch, items)
         columns = ColumnTerms(
@@ -236,7 +231,7 @@ class Mixture:
         for source, entries in zip(self.sources, draws.drawn, strict=True):
             if isinstance(entries, Stored):
                 items = jnp.concatenate([items, entries.items])
-                others = self._counts(memory, batch, draws, without=source)
+                others = self.counts(memory, batch, draws, without=source)
                 columns = self._append(columns, others, batch, entries)
         own = self._in_rows(counts, batch.items[:, None])
         own = jnp.broadcast_to(own, (batch.size, 1))[:, 0]

@@ -254,9 +254,12 @@ class Towers(Choice):
     def _check_sequence(self) -> None:
         """Check the transformer, and that nothing is set for one that is not there."""
         if self.history_pooling != "transformer":
-            if self.sequence != SequenceConfig():
+            default = vars(SequenceConfig())
+            if set_here := {
+                k: v for k, v in vars(self.sequence).items() if v != default[k]
+            }:
                 raise InputError(
-                    f"towers.sequence={_changed(self.sequence)} has no use with "
+                    f"towers.sequence={set_here} has no use with "
                     f"towers.history_pooling={self.history_pooling}; set it to "
                     "transformer (towers=sequence), or leave towers.sequence out"
                 )
@@ -272,12 +275,6 @@ class Towers(Choice):
                 f"towers.query={list(self.query)} does not name; add history, or set "
                 "towers.history_pooling=mean"
             )
-
-
-def _changed(section: SequenceConfig) -> dict[str, float]:
-    """Return the keys of a section that differ from their defaults."""
-    default = vars(SequenceConfig())
-    return {name: v for name, v in vars(section).items() if v != default[name]}
 
 
 @dataclass(unsafe_hash=True)
