@@ -269,7 +269,6 @@ def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
 
 # --- scores that a function computes on the host --------------------------------------
 
-
 # float32 scores that one thread computes at a time: 16 MiB. The allocator of Linux
 # returns larger arrays to the system, and fresh pages cost as much as the ranking.
 MAX_HOST_SCORES = 2**22

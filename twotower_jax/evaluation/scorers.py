@@ -126,7 +126,6 @@ class SharedScores(NamedTuple):
 
 # --- queries whose best items all have one score --------------------------------------
 
-
 TIED_BLOCK = 256  # queries whose scores are held at a time
 NEAR = 1e-6  # relative; scores of equal vectors may round so far apart
 

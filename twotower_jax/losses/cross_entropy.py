@@ -76,9 +76,6 @@ def bce(
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       ratio: Negatives per positive, or None.
 
-    Returns:
-      [batch] float32 loss, unreduced.
-
     Examples:
       >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)))
       >>> round(float(loss[0]), 4)  # 4 log 2
@@ -131,9 +128,6 @@ def gbce(
       num_items: Size of the catalogue.
       calibration: Calibration t, between 0 and 1.
       ratio: Negatives per positive, or None, as in ``bce``.
-
-    Returns:
-      [batch] float32 loss, unreduced.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 3))

@@ -95,7 +95,6 @@ def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
 
 # --- the transformer ------------------------------------------------------------------
 
-
 # Standard deviation of the first vectors of places.
 PLACE_SCALE = 0.02
 

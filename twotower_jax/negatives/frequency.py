@@ -32,15 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import (
-    BY_COLUMNS,
-    WHOLE,
-    on_shards,
-    over_tables,
-    own_places,
-    table_shards,
-    take,
-)
+from twotower_jax.data import shards
 from twotower_jax.negatives.source import Batch
 
 
@@ -116,7 +108,6 @@ def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
 
 
 # --- the stream -----------------------------------------------------------------------
-
 
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
@@ -202,17 +193,19 @@ def update(
     place = bucket_of(ids, hashes, buckets or stored)
     place = jnp.where((ids < 0)[None], stored, place)  # a negative id is padding
     now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return _updated(frequency, place, now, alpha)
 
     def update_own(
         frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
     ) -> Frequency:
-        own = own_places(place, frequency.gap.shape[1])
+        own = shards.own_places(place, frequency.gap.shape[1])
         return _updated(frequency, own, now, alpha)
 
-    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
-    on_own = on_shards(update_own, (spread, WHOLE, WHOLE, WHOLE), spread)
+    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
+    on_own = shards.on_shards(
+        update_own, (spread, shards.WHOLE, shards.WHOLE, shards.WHOLE), spread
+    )
     return on_own(frequency, place, now, alpha)
 
 
@@ -263,20 +256,22 @@ def _read(frequency: Frequency, place: jax.Array) -> Frequency:
     """Return both arrays at buckets [m, ...]."""
     hashes = place.shape[0]
     row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * (place.ndim - 1))
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return Frequency(frequency.last[row, place], frequency.gap[row, place])
 
     def read_own(frequency: Frequency, place: jax.Array) -> Frequency:
-        own = own_places(place, frequency.gap.shape[1])
+        own = shards.own_places(place, frequency.gap.shape[1])
         return jax.tree.map(
-            lambda values: over_tables(
+            lambda values: shards.over_tables(
                 values.at[row, own].get(mode="fill", fill_value=0)
             ),
             frequency,
         )
 
-    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
-    return on_shards(read_own, (spread, WHOLE), WHOLE)(frequency, place)
+    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
+    return shards.on_shards(read_own, (spread, shards.WHOLE), shards.WHOLE)(
+        frequency, place
+    )
 
 
 def log_q(
@@ -286,11 +281,7 @@ def log_q(
     step: jax.Array | int,
     buckets: int | None = None,
 ) -> jax.Array:
-    """Log probability of one draw: log_count - log(batch_size), [...] float32.
-
-    The batch counts as batch_size draws. Nothing is clipped: an item in every batch
-    gets 1 / batch_size, its largest possible estimate.
-    """
+    """Log probability of one of batch_size draws, at most -log(batch_size)."""
     count = log_count(frequency, ids, step, buckets)
     return count - jnp.log(jnp.float32(batch_size))
 
@@ -313,7 +304,7 @@ class Counted(NamedTuple):
 
     def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
         """Log probability [...] that a positive of the batch is the item."""
-        return take(self.log_q_plus, items)
+        return shards.take(self.log_q_plus, items)
 
     def log_once(
         self, memory: dict, batch: Batch, others: Any, items: jax.Array
@@ -322,7 +313,7 @@ class Counted(NamedTuple):
 
         1 - (1 - q+)^(n - 1) for n - 1 other rows.
         """
-        return log_inclusion(take(self.log_q_plus, items), others)
+        return log_inclusion(shards.take(self.log_q_plus, items), others)
 
 
 class Streamed(NamedTuple):

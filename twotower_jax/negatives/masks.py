@@ -13,17 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import (
-    BY_BATCH,
-    BY_ROWS,
-    WHOLE,
-    most_of_devices,
-    on_shards,
-    table_shards,
-    take,
-    take_own,
-    take_rows,
-)
+from twotower_jax.data import shards
 from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
 from twotower_jax.negatives.source import Batch
 
@@ -85,12 +75,12 @@ class _Lists(NamedTuple):
     @property
     def size(self) -> int:
         """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
-        return max(1, chunk_here() // table_shards())
+        return max(1, chunk_here() // shards.table_shards())
 
     @property
     def chunks(self) -> jax.Array:
         """Return the chunks of the longest such list of a device, [] int32."""
-        return most_of_devices(-(-self.ends[-1] // self.size))
+        return shards.most_of_devices(-(-self.ends[-1] // self.size))
 
     def chunk(self, number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return rows and items of a chunk of the list; row B behind its end."""
@@ -98,7 +88,7 @@ class _Lists(NamedTuple):
         row = jnp.searchsorted(self.ends, flat, side="right").astype(jnp.int32)
         # Behind the end the last row is read.
         at = jnp.minimum(row, self.begin.shape[0] - 1)
-        return row, take_own(self.item, flat + (self.end - self.ends)[at])
+        return row, shards.take_own(self.item, flat + (self.end - self.ends)[at])
 
 
 def _on_rows(
@@ -106,13 +96,15 @@ def _on_rows(
 ) -> jax.Array:
     """Return the value of a function for all rows; a device computes its own rows."""
     first, item = jax.tree.map(jnp.asarray, positives)
-    lists = _Lists(take(first, users), take(first, users + 1), item)
+    lists = _Lists(shards.take(first, users), shards.take(first, users + 1), item)
     if jax.sharding.get_abstract_mesh().size <= 1:
         return function(lists, items)
 
-    parts: tuple[Any, ...] = (BY_BATCH, BY_BATCH, BY_ROWS)
-    of_items = BY_BATCH if items.ndim > 1 else WHOLE
-    return on_shards(function, (_Lists(*parts), of_items), BY_BATCH)(lists, items)
+    parts: tuple[Any, ...] = (shards.BY_BATCH, shards.BY_BATCH, shards.BY_ROWS)
+    of_items = shards.BY_BATCH if items.ndim > 1 else shards.WHOLE
+    return shards.on_shards(function, (_Lists(*parts), of_items), shards.BY_BATCH)(
+        lists, items
+    )
 
 
 def seen_places(
@@ -141,7 +133,7 @@ def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> ja
 
 
 def _contained_in_rows(lists: _Lists, items: jax.Array) -> jax.Array:
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return _found(lists.item, lists.begin, lists.end, items)
 
     def look_up(number: jax.Array, found: jax.Array) -> jax.Array:
@@ -179,7 +171,10 @@ def _found(
 
 def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
     """Whether each item is not known yet at the moment of the row, [B, K] bool."""
-    return take(known.place, items) >= take_rows(known.number, batch.rows)[:, None]
+    return (
+        shards.take(known.place, items)
+        >= shards.take_rows(known.number, batch.rows)[:, None]
+    )
 
 
 @dataclass(frozen=True)
