@@ -165,17 +165,7 @@ def catalogue_metrics(
 ) -> dict[str, float]:
     """Metrics of scope "catalogue": of the lists of all queries together."""
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
-    if items.ndim != 2 or counts.ndim != 1 or len(counts) == 0:
-        raise ValueError(
-            f"items must be [queries, K] and counts [items], got {items.shape} and "
-            f"{counts.shape}"
-        )
     _check_cutoffs(ks, items.shape[1])
-    if items.size and items.max() >= len(counts):
-        raise ValueError(
-            f"items must be below the number of counts, {len(counts)}, got "
-            f"{items.max()}"
-        )
     values: dict[str, float] = {}
     for k in ks:
         listed = items[:, :k]

@@ -103,7 +103,7 @@ def debiased(
       temperature: Temperature T of the logits.
 
     Returns:
-      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 4))

@@ -182,10 +182,8 @@ class TwoWay(Term):
       -log [ e^{s(u_b, i_b)} / (e^{s(u_b, i_b)} + sum_c e^{s(u_c, i_b)}) ].
 
     With the users' shares q_u of the rows, log (n - 1) q_u is subtracted from each
-    score, that of the row too. Uncorrected users follow q_u, so that the optimum
-    log [P(u, i) / q_u] plus a constant per item holds at s = log P(i | u), that of the
-    softmax over items. Corrected, it holds at log P(u, i) = log P(i | u) + log P(u).
-    Both rank the items of a user alike.
+    score. Uncorrected, the optimum is s = log P(i | u) plus a constant, that of the
+    softmax over items; corrected, log P(u, i). Both rank the items of a user alike.
 
     ``negatives.mask`` masks here: the row alone (none), all rows of its user
     (same_item), and users that clicked the item too (user_positives).

@@ -28,7 +28,7 @@ def logistic(
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
 
     Returns:
-      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
@@ -71,7 +71,7 @@ def hinge(
       temperature: Temperature of the logits.
 
     Returns:
-      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)

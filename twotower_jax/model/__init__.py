@@ -15,18 +15,6 @@ if TYPE_CHECKING:
         init_params,
     )
 
-__all__ = [
-    "FeatureSpec",
-    "Model",
-    "TowerSpec",
-    "all_candidates",
-    "all_queries",
-    "embed_candidates",
-    "encode",
-    "init_params",
-    "l2_normalize",
-]
-
 # Imported on use: the keys of towers, in this room, are read before JAX may be.
 MODULES = {
     "embeddings": "FeatureSpec",

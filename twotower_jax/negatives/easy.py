@@ -1,20 +1,16 @@
 """Easy negatives: draws by a weight per item, from all items or those known by then.
 
-A proposal consists of arrays, so it enters a jitted step as an argument, and a sweep
-over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or not,
-because a mixture adds up the proposals of all its sources.
+A proposal consists of arrays, so a sweep over `alpha` runs one compiled program.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment,
 so that an item j that it knows is expected m q_j / Q(t) times, with Q(t) the mass of
 the restriction. Columns are shared by rows of different moments: they are drawn from
-the whole proposal, and every row masks those that it does not know. An item that it
-knows is then expected m q_j times, and the number of draws that count varies with the
-row, m Q(t) on average.
-
-A restriction of columns to the latest moment of the batch would waste fewer draws, but
-that moment depends on the other rows, whose items are negatives too: given it, they are
-no draws from q+, and the sum over a mixture of both is biased.
+the whole proposal, and every row masks those that it does not know, so that an item
+that it knows is expected m q_j times. A restriction of columns to the latest moment of
+the batch would waste fewer draws, but that moment depends on the other rows, whose
+items are negatives too: given it, they are no draws from q+, and the sum over a mixture
+of both is biased.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Laws of easy draws: the choices of ``negatives/easy=``, a weight for each item.
 
-An easy draw is item i with the probability w_i / sum_j w_j (`proposals`).
+An easy draw is item i with the probability w_i / sum_j w_j (`easy.Proposal`).
 """
 
 from __future__ import annotations

@@ -26,13 +26,9 @@ class Candidates(NamedTuple):
 
 
 class BlackBox:
-    """A loss function, differentiated by JAX where it can trace it.
+    """A loss function, differentiated by JAX where it can trace it, or by differences.
 
-    Otherwise derivatives are central finite differences.
-
-    Args:
-      loss: Function of scores, candidate ids and log q.
-      temperature: Factor between logits and the scores that the function receives.
+    The temperature is the factor between logits and the scores that the loss receives.
     """
 
     def __init__(self, loss: LossFunction, temperature: float):
