@@ -17,13 +17,10 @@ OPTIMIZERS: Choices[Optimizer] = Choices("optimizer.name")
 
 @dataclass(unsafe_hash=True)
 class Optimizer(Choice):
-    """An update rule of tables and dense parameters.
-
-    Class attributes:
-      every_row: whether a step updates all rows of the tables, not its batch's alone.
-    """
+    """An update rule of tables and dense parameters."""
 
     choices: ClassVar[Choices[Optimizer]] = OPTIMIZERS
+    # whether a step updates all rows of the tables, not its batch's alone
     every_row: ClassVar[bool] = False
 
     name: str = ""

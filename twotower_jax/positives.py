@@ -67,12 +67,10 @@ class Positives(Choice):
     """Resampling of the positives, anew each epoch, and their weights in the loss.
 
     A subclass implements `weights`, and may have a `draw` of its own.
-
-    Class attributes:
-      more: the key that leaves more positives when it is raised.
     """
 
     choices: ClassVar[Choices[Positives]] = POSITIVES
+    # the key that leaves more positives when it is raised
     more: ClassVar[str] = "strategy"
     reweight = False
 

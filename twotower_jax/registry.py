@@ -1,12 +1,10 @@
 """Choices of the configuration: one dataclass each, with its keys and its mathematics.
 
-A choice, such as the loss ``psl``, is one class in one file. Its fields are its keys::
+A choice, such as the loss ``psl``, is one class. Its fields are its keys::
 
     @LOSSES.add
     @dataclass(unsafe_hash=True)
     class Psl(Loss):
-        \"\"\"Pairwise softmax with another surrogate.\"\"\"
-
         name: str = "psl"
         activation: str = key("tanh", choices=ACTIVATIONS, doc="surrogate of a lead")
 

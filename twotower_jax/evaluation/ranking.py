@@ -200,7 +200,9 @@ class Contest(NamedTuple):
 
 
 def query_auc(contest: Contest) -> np.ndarray:
-    """Share of the (positive, other) pairs of each query that are ordered rightly.
+    """Share of the (positive, other) pairs of each query that are ordered rightly, [Q].
+
+    A tie counts 1/2; NaN where the query lacks one of the two.
 
     References:
       Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
@@ -283,9 +285,7 @@ def gini(exposure: Exposure) -> float:
 
 
 def arp(exposure: Exposure) -> float:
-    """Average recommendation popularity; NaN where all lists are empty.
-
-      sum_i times_i counts_i / sum_i times_i
+    """Average recommendation popularity sum_i times_i counts_i / sum_i times_i, or NaN.
 
     References:
       Yin et al., Challenging the Long Tail Recommendation, VLDB 2012.

@@ -146,28 +146,24 @@ class Loss(Choice):
 
     A subclass is a choice of ``loss=``: it declares its keys as fields, has a `formula`
     or implements `of_rows`, and is registered by ``@LOSSES.add``.
-
-    Class attributes:
-      formula: function of positive, negatives and weight, as of `of_rows`; its keyword
-        arguments are keys.
-      whole_catalogue: whether the negatives are every item instead of the draws.
-      pointwise: whether a constant that is added to all scores changes the loss.
-      importance: whether log q weighs the negatives by one over their expected counts;
-        otherwise it is subtracted from their logits.
-      weighs_rows: whether rows are weighed by how far their positives are above the
-        user's k-th best score.
-      num_items: size of the catalogue, set by the training.
-      at_k: the section with the rank, where ``weighs_rows``.
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
+    # function of positive, negatives and weight, as of `of_rows`; its keyword arguments
+    # are keys
     formula: ClassVar[Callable[..., Any]]
+    # whether the negatives are every item instead of the draws
     whole_catalogue: ClassVar[bool] = False
+    # whether a constant that is added to all scores changes the loss
     pointwise: ClassVar[bool] = False
+    # whether log q weighs the negatives by one over their expected counts; otherwise it
+    # is subtracted from their logits
     importance: ClassVar[bool] = False
+    # whether rows are weighed by how far their positives are above the user's k-th best
+    # score
     weighs_rows: ClassVar[bool] = False
-    num_items: ClassVar[Any] = 0.0
-    at_k: ClassVar[Any] = None
+    num_items: ClassVar[Any] = 0.0  # size of the catalogue, set by the training
+    at_k: ClassVar[Any] = None  # the section with the rank, where `weighs_rows`
     # What a loss without the key has; not annotated, so that it is no field. In a loss
     # of cosines the temperature cancels.
     temperature = 0.14

@@ -34,12 +34,9 @@ class Term:
 
     A subclass stands in one file with its keys, one of which is ``weight``. A loss has
     the term where it has a field of this type. In a step its numbers are arrays.
-
-    Class attributes:
-      name: of the field.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # of the field
     weight: float = 0.0
 
     def __post_init__(self) -> None:

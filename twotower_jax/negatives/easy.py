@@ -146,13 +146,8 @@ jax.tree_util.register_dataclass(
 )
 
 
-def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal in the order of first events."""
-    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
-
-
 def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal, in arrays of numpy."""
+    """The sums of a proposal in the order of first events, in arrays of numpy."""
     q = np.exp(np.asarray(proposal.log_q, np.float64))
     item = np.empty(len(q), np.int32)
     item[np.asarray(place)] = np.arange(len(q))

@@ -128,12 +128,7 @@ class Frequency(NamedTuple):
 
 
 def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
-    """Arrays before the first step: no hit yet, and every gap is initial_gap.
-
-    The estimate of an item without a hit is 1 / initial_gap until so many steps have
-    passed, then 1 / steps. After t hits the mean gap still holds
-    (1 - alpha)^t (initial_gap - true gap) of the start.
-    """
+    """Arrays before the first step: no hit yet, and every gap is initial_gap."""
     if not 1 <= hashes <= len(MULTIPLIERS):
         raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
     if buckets < 1:
@@ -175,12 +170,10 @@ def update(
     *,
     buckets: int | None = None,
 ) -> Frequency:
-    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
+    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t, with t = step + 1.
 
     Once for every bucket that the batch hits, however many of its items or their
     repetitions hit it: all of them write the value computed from the arrays before.
-    t = step + 1, because the paper counts from 1 and A = 0 means "no hit yet": a hit
-    at step 0 has gap 1.
 
     The work is O(m B), for any H, if the arrays are donated and the same program reads
     `log_count` from the returned arrays: a read of the arrays before costs a copy of

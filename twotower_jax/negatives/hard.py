@@ -86,18 +86,13 @@ class Hard(Choice):
     """Base of the sources of hard draws, which slots mix with easy ones.
 
     A subclass defines `draw_slots`, and `counts` where its draws have no pools.
-
-    Class attributes:
-      of_log: whether the pools are those of the log's funnel.
-      scored: whether the model scores candidates.
-      per_slot: whether each slot has candidates of its own.
-      every_row: whether no row lacks hard draws, as a row with an empty pool does.
     """
 
     choices: ClassVar[Choices[Hard]] = HARD
-    of_log: ClassVar[bool] = False
-    scored: ClassVar[bool] = False
-    per_slot: ClassVar[bool] = False
+    of_log: ClassVar[bool] = False  # whether the pools are those of the log's funnel
+    scored: ClassVar[bool] = False  # whether the model scores candidates
+    per_slot: ClassVar[bool] = False  # whether each slot has candidates of its own
+    # whether no row lacks hard draws, as a row with an empty pool does
     every_row: ClassVar[bool] = False
 
     source: str = tag("", decides=hard_negatives)

@@ -218,23 +218,18 @@ class RowMasks:
 
 
 class ScoreFilter(NamedTuple):
-    """The filter of negatives that score nearly as high as the positive.
+    """The filter of negatives that score nearly as high as the positive."""
 
-    Attributes:
-      gamma: [] negatives from gamma times the score of the positive on are left out.
-      warmup: [] steps before they are.
-    """
-
+    # [] negatives from gamma times the score of the positive on are left out
     gamma: Any
-    warmup: Any
+    warmup: Any  # [] steps before they are
 
     def limit(self, step: jax.Array, positive: jax.Array) -> jax.Array:
         """Score from which on a negative is left out of its row: gamma s_p.
 
-        Negative j is kept iff s_j < gamma s_p, with scores of the current model before
-        any correction. Both sides may be over the temperature, which is positive.
-        Likely false negatives are left out so; with s_p < 0 and gamma < 1 some are that
-        score below p.
+        Both are scores of the current model before any correction, and may be over the
+        temperature. Likely false negatives are left out so; with s_p < 0 and gamma < 1 some
+        are that score below p.
 
         References:
           Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,

@@ -282,18 +282,13 @@ class Baseline(Towers):
     """Base of the baselines: scores of items from the clicks, without samples.
 
     A subclass is a choice of ``towers=`` too, registered by ``@baseline``.
-
-    Class attributes:
-      label: its name in tables.
-      shared: whether every query has the same scores.
-      seeded: whether the fit depends on the seed.
-      again: whether it recommends the items of the history, and so needs queries whose
-        seen items are not masked.
     """
 
-    label: ClassVar[str] = ""
-    shared: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
+    label: ClassVar[str] = ""  # its name in tables
+    shared: ClassVar[bool] = False  # whether every query has the same scores
+    seeded: ClassVar[bool] = False  # whether the fit depends on the seed
+    # whether it recommends the items of the history, and so needs queries whose seen
+    # items are not masked
     again: ClassVar[bool] = False
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
