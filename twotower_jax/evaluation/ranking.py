@@ -118,12 +118,7 @@ def ndcg(hits: Hits) -> np.ndarray:
 
 
 def mrr(hits: Hits) -> np.ndarray:
-    """Reciprocal rank: 1 / (rank of the first hit), 0 without a hit.
-
-    Examples:
-      >>> mrr(Hits(np.array([[False, True, True], [False] * 3]), np.array([2, 2])))
-      array([0.5, 0. ])
-    """
+    """Reciprocal rank: 1 / (rank of the first hit), 0 without a hit."""
     first = hits.hit.argmax(axis=1) + 1.0
     return np.where(hits.hit.any(axis=1), 1 / first, 0.0)
 

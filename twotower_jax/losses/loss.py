@@ -121,11 +121,6 @@ class LogqConfig:
             )
 
 
-def uncorrected() -> LogqConfig:
-    """The correction that subtracts no log q: the default of most losses."""
-    return LogqConfig(correct="none")
-
-
 def temperature_key(default: float) -> float:
     """The key of a temperature, with the default of a loss."""
     return key(
@@ -228,7 +223,7 @@ class SampledLoss(Loss):
     """Base of the losses of drawn negatives."""
 
     stage_pairs: StagePairs = field(default_factory=StagePairs)
-    logq: LogqConfig = field(default_factory=uncorrected)
+    logq: LogqConfig = field(default_factory=lambda: LogqConfig(correct="none"))
 
 
 @dataclass(unsafe_hash=True)

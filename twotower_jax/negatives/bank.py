@@ -52,9 +52,6 @@ def push(
     that no position is carried and a resumed run continues the same ring. The oldest
     entries leave if every step, from the first push on, pushes a batch of the same
     size. No gradient passes, neither to the new entries nor to the stored ones.
-
-    References:
-      Wang et al., SIGIR 2021: the queue of (embedding, q) behind eq. 9.
     """
     size, dim = bank.embedding.shape
     batch = embeddings.shape[0]
@@ -117,9 +114,6 @@ def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
     mean; 0 for an empty bank. The cosine, which does not depend on lengths, is 1 there.
-
-    References:
-      Wang et al., SIGIR 2021: feature drift D(t; dt).
     """
     current = current.astype(jnp.float32)
     distance = jnp.linalg.norm(current - bank.embedding, axis=1)

@@ -170,7 +170,7 @@ def update(
     *,
     buckets: int | None = None,
 ) -> Frequency:
-    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t, with t = step + 1.
+    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t = step + 1.
 
     Once for every bucket that the batch hits, however many of its items or their
     repetitions hit it: all of them write the value computed from the arrays before.
@@ -178,9 +178,6 @@ def update(
     The work is O(m B), for any H, if the arrays are donated and the same program reads
     `log_count` from the returned arrays: a read of the arrays before costs a copy of
     them.
-
-    References:
-      Yi et al., RecSys 2019, algorithms 2 and 3.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
@@ -233,9 +230,6 @@ def log_count(
     per batch. The largest gap is taken because a collision can only shorten gaps. The
     time since the last hit, t - A, is a lower bound of the gap that is under way, so
     that items which stopped occurring, or never did, decay (t = step + 1).
-
-    References:
-      Yi et al., RecSys 2019, algorithm 3, without t - A.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)

@@ -228,8 +228,8 @@ class ScoreFilter(NamedTuple):
         """Score from which on a negative is left out of its row: gamma s_p.
 
         Both are scores of the current model before any correction, and may be over the
-        temperature. Likely false negatives are left out so; with s_p < 0 and gamma < 1 some
-        are that score below p.
+        temperature. Likely false negatives are left out so; with s_p < 0 and gamma < 1
+        some are that score below p.
 
         References:
           Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,
