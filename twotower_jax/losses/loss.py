@@ -209,7 +209,7 @@ class Loss(Choice):
     def terms(self) -> tuple[Term, ...]:
         """Further terms of the loss: those of its fields that have a weight."""
         fields = vars(self).values()
-        return tuple(one for one in fields if isinstance(one, Term) and one.weight)
+        return tuple(term for term in fields if isinstance(term, Term) and term.weight)
 
     def check_towers(self, towers: Any) -> None:
         """Refuse a section ``towers`` whose scores the loss cannot use.

@@ -233,7 +233,7 @@ class TwoWay(Term):
             log_count = log_q + jnp.log(jnp.float32(number - 1))
         every = jnp.broadcast_to(batch.items, (number, number))
         positives = context.masks.positives
-        seen = tuple(masks.contains(one, users, every).T for one in positives)
+        seen = tuple(masks.contains(lists, users, every).T for lists in positives)
         items = scores.columns[context.draws.columns.positive]
         vectors = (items, scores.query, scores.positive - log_count)
         return _softmax_of_pairs(*vectors, key, context.weight, log_count, seen)

@@ -210,9 +210,10 @@ class RowMasks:
 
     def of_columns(self, batch: Batch, items: jax.Array) -> tuple[jax.Array, ...]:
         """Masked items of each row among ascending items [U], without the row's own."""
+        users: Any = batch.queries.user if self.positives else ()
         parts = [
-            *(seen_places(one, batch.queries.user, items) for one in self.positives),
-            *(unknown_items(one, batch, items[None, :]) for one in self.known),
+            *(seen_places(lists, users, items) for lists in self.positives),
+            *(unknown_items(moments, batch, items[None, :]) for moments in self.known),
         ]
         return (functools.reduce(jnp.logical_or, parts),) if parts else ()
 

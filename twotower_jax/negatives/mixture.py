@@ -148,16 +148,16 @@ class Mixture:
 
     def collect(self, batch: Batch, drawn: tuple[Candidates, ...]) -> Draws:
         """The negatives of a batch from what each source drew."""
-        slots = [one for one in drawn if isinstance(one, Slots)]
+        slots = [each for each in drawn if isinstance(each, Slots)]
         empty = jnp.zeros((batch.size, 0), jnp.int32)
         none = Slots(empty, empty > 0, no_pools(batch.size))
         if len(slots) > 1:
             items, hard = (
                 jnp.concatenate(parts, axis=1)
-                for parts in zip(*(one[:2] for one in slots), strict=True)
+                for parts in zip(*(each[:2] for each in slots), strict=True)
             )
             slots = [Slots(items, hard, slots[0].pool)]
-        stored = tuple(one for one in drawn if isinstance(one, Stored))
+        stored = tuple(each for each in drawn if isinstance(each, Stored))
         columns = self._columns(batch, drawn)
         return Draws(columns, slots[0] if slots else none, stored, drawn)
 
@@ -257,7 +257,7 @@ class Mixture:
                 columns = columns._replace(first=(_first_columns(distinct),))
             rows = rows._replace(
                 seen=self.masks.of_columns(batch, distinct.ids),
-                listed=tuple(self._listed_terms(one, distinct) for one in listed),
+                listed=tuple(self._listed_terms(count, distinct) for count in listed),
             )
         shift = jnp.zeros_like(own)
         if self.correct == "all":

@@ -225,13 +225,13 @@ def add_by_law(counts: list[Count]) -> list[ByItem]:
     return list(laws.values())
 
 
-def _add(one: ByItem, other: ByItem) -> ByItem:
+def _add(first: ByItem, other: ByItem) -> ByItem:
     """Return the sum of draws from one law."""
-    if one.group and other.group and one.group[0] is not other.group[0]:
-        one, other = by_row(one, one.group[0].shape[0]), by_row(other, 0)
-        other = other._replace(group=one.group)
-    group = one.group or other.group
-    return one._replace(draws=one.draws + other.draws, group=group)
+    if first.group and other.group and first.group[0] is not other.group[0]:
+        first, other = by_row(first, first.group[0].shape[0]), by_row(other, 0)
+        other = other._replace(group=first.group)
+    group = first.group or other.group
+    return first._replace(draws=first.draws + other.draws, group=group)
 
 
 def by_row(count: ByItem, rows: int) -> ByItem:

@@ -50,12 +50,12 @@ def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOp
         forces(box, make(scores, number), catalogue, scores)
         for number in range(1, 1 + MEASURES)
     ]
-    others = [_move(one) for one in measured]
+    others = [_move(measure) for measure in measured]
     return FreeOptimum(
         scores + np.mean(others, axis=0),
         np.array(others),
-        float(np.mean([one.pull.sum() for one in measured])),
-        float(np.mean([one.push.sum() for one in measured])),
+        float(np.mean([measure.pull.sum() for measure in measured])),
+        float(np.mean([measure.push.sum() for measure in measured])),
     )
 
 

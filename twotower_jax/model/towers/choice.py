@@ -316,7 +316,9 @@ def baseline(choice: type[B]) -> type[B]:
 
 def baselines_for(mask_seen: bool) -> list[str]:
     """Names of the baselines that can recommend anything of their own."""
-    return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]
+    return [
+        kind for kind, choice in BASELINES.items() if not (choice.again and mask_seen)
+    ]
 
 
 # --- clicks as a sparse matrix --------------------------------------------------------
