@@ -7,27 +7,20 @@ Dense parameters and gathered rows of tables are both updated by it, see
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from twotower_jax.registry import Choice, Choices, Lazy, key
-
-if TYPE_CHECKING:
-    import optax
-else:
-    optax = Lazy("optax")
+from twotower_jax.lazy import optax
+from twotower_jax.registry import Choice, Choices, key
 
 OPTIMIZERS: Choices[Optimizer] = Choices("optimizer.name")
 
 
 @dataclass(unsafe_hash=True)
 class Optimizer(Choice):
-    """An update rule of tables and dense parameters.
-
-    Class attributes:
-      every_row: whether a step updates all rows of the tables, not its batch's alone.
-    """
+    """An update rule of tables and dense parameters."""
 
     choices: ClassVar[Choices[Optimizer]] = OPTIMIZERS
+    # whether a step updates all rows of the tables, not its batch's alone
     every_row: ClassVar[bool] = False
 
     name: str = ""

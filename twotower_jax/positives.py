@@ -15,15 +15,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, check_local, key
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.lazy import np
+from twotower_jax.registry import Choice, Choices, check_keys, check_local, key
 
 POSITIVES: Choices[Positives] = Choices("positives.strategy")
 
@@ -60,7 +56,6 @@ class ListsConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and that the path is one of this machine."""
         check_keys(self, "positives.lists")
         if self.path is not None:
             check_local("positives.lists.path", self.path)
@@ -72,12 +67,10 @@ class Positives(Choice):
     """Resampling of the positives, anew each epoch, and their weights in the loss.
 
     A subclass implements `weights`, and may have a `draw` of its own.
-
-    Class attributes:
-      more: the key that leaves more positives when it is raised.
     """
 
     choices: ClassVar[Choices[Positives]] = POSITIVES
+    # the key that leaves more positives when it is raised
     more: ClassVar[str] = "strategy"
     reweight = False
 

@@ -1,12 +1,10 @@
 """Choices of the configuration: one dataclass each, with its keys and its mathematics.
 
-A choice, such as the loss ``psl``, is one class in one file. Its fields are its keys::
+A choice, such as the loss ``psl``, is one class. Its fields are its keys::
 
     @LOSSES.add
     @dataclass(unsafe_hash=True)
     class Psl(Loss):
-        \"\"\"Pairwise softmax with another surrogate.\"\"\"
-
         name: str = "psl"
         activation: str = key("tanh", choices=ACTIVATIONS, doc="surrogate of a lead")
 
@@ -17,7 +15,6 @@ others. Checks, tables of keys and ``--help`` are made from the declarations.
 import copy
 import dataclasses
 import functools
-import importlib
 import re
 import shlex
 import threading
@@ -101,7 +98,6 @@ class Choice:
     choices: ClassVar[Any]
 
     def __post_init__(self) -> None:
-        """Check the name, then each value."""
         known, own = self.choices, type(self)
         name = getattr(self, known.tag)
         if name != getattr(own, known.tag):
@@ -167,28 +163,6 @@ def load_installed() -> dict[str, str]:
         if point.dist is not None:
             versions[point.dist.name] = point.dist.version
     return versions
-
-
-class Lazy:
-    """A module that is imported at its first use: JAX takes most of a second."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
-
-
-def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that exports {module: "names"} on their use."""
-    of_name = {name: file for file, names in modules.items() for name in names.split()}
-
-    def exported(name: str) -> Any:
-        if name not in of_name:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{of_name[name]}"), name)
-
-    return exported
 
 
 # --- keys -----------------------------------------------------------------------------
@@ -268,7 +242,7 @@ def _short(number: float) -> str:
 
 
 def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
-    """Return the dataclass field that declares a key.
+    """Return the dataclass field that declares a key, typed as its default.
 
     Args:
       default: its default; a dictionary is copied for each configuration.
@@ -277,24 +251,6 @@ def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
         values by dotted key that says so, for a key that another one turns off. Runs
         that differ in other keys alone are the same arm.
       rules: the other fields of `Key`.
-
-    Returns:
-      A ``dataclasses.field``, typed as its default so that
-      ``users: int = key(5_000, ...)`` passes a type checker.
-
-    Examples:
-      >>> @dataclasses.dataclass
-      ... class World:
-      ...     users: int = key(5_000, low=2, doc="number of users")
-      ...
-      ...     def __post_init__(self):
-      ...         check_keys(self, "world")
-      >>> World().users
-      5000
-      >>> World(users=1)
-      Traceback (most recent call last):
-        ...
-      InputError: world.users=1 is out of range; give a value at least 2
     """
     metadata = {_KEY: Key(doc, **rules), _DECIDES: decides}
     if isinstance(default, dict):

@@ -1,12 +1,13 @@
 """Draws of a row that count, by the moment of its positive, in a growing catalogue."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import ITEMS, lines, zipf_counts
 from twotower_jax.data.known_items import known_items
-from twotower_jax.negatives.easy import log_known_mass, make_proposal, mass_tree
+from twotower_jax.negatives.easy import host_mass_tree, log_known_mass, make_proposal
 
 DRAWS, OLD = 1_024, 250
 
@@ -19,7 +20,8 @@ def draw() -> Figure:
     known = known_items(first, moments)
     series = {"per row": (moments, np.full(len(moments), DRAWS))}
     for name in ("uniform", "popularity"):
-        tree = mass_tree(make_proposal(name, zipf_counts()), known.place)
+        proposal = make_proposal(name, zipf_counts())
+        tree = jax.tree.map(jnp.asarray, host_mass_tree(proposal, known.place))
         mass = np.exp(log_known_mass(tree, jnp.asarray(known.number)))
         series[f"shared, {name}"] = moments, DRAWS * mass
     return lines(series, "moment of the positive, in lengths of the log", "draws")

@@ -19,8 +19,8 @@ from twotower_jax.data.known_items import known_items
 from twotower_jax.data.log import Stage
 from twotower_jax.negatives.easy import (
     from_weights,
+    host_mass_tree,
     log_known_mass,
-    mass_tree,
     sample_known,
 )
 
@@ -28,6 +28,13 @@ RNG = np.random.default_rng(0)
 # Twelve decades of probability, in an order of time that is none of size.
 WEIGHTS = np.logspace(-12, 0, 1_000)
 PLACE = RNG.permutation(1_000)
+
+
+def mass_tree(proposal, place):
+    """Return the sums of a proposal on the device."""
+    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
+
+
 TREE = mass_tree(from_weights(WEIGHTS), PLACE)
 
 

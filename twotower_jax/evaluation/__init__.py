@@ -17,20 +17,3 @@ from twotower_jax.evaluation.ranking import (
     recall,
 )
 from twotower_jax.evaluation.retrieve import top_k
-
-__all__ = [
-    "Hits",
-    "Ragged",
-    "average_precision",
-    "capped_recall",
-    "from_pairs",
-    "hit_rate",
-    "match_positives",
-    "mrr",
-    "ndcg",
-    "popularity_buckets",
-    "ranking_metrics",
-    "recall",
-    "sliced_metrics",
-    "top_k",
-]

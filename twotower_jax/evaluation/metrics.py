@@ -14,26 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from twotower_jax.evaluation import ranking
 from twotower_jax.evaluation.ragged import Ragged, keep
-from twotower_jax.evaluation.ranking import (
-    Clicks,
-    Exposure,
-    Hits,
-    arp,
-    average_precision,
-    capped_recall,
-    coverage,
-    gini,
-    hit_rate,
-    ips_recall,
-    match_positives,
-    mrr,
-    ndcg,
-    query_auc,
-    recall,
-    true_ctr,
-    true_gain,
-)
 from twotower_jax.registry import Registry
 
 Scope = Literal["query", "best", "uniform", "clicks", "catalogue", "rivals"]
@@ -66,21 +48,21 @@ class Metric(NamedTuple):
 METRICS = Registry(
     "metric",
     {
-        "recall": Metric(recall, sliced=True, shown=("run", "study")),
-        "capped_recall": Metric(capped_recall, sliced=True),
-        "ndcg": Metric(ndcg, sliced=True, shown=("run", "study")),
-        "mrr": Metric(mrr, sliced=True, shown=("run",)),
-        "hit_rate": Metric(hit_rate, sliced=True, shown=("run",)),
-        "ips_recall": Metric(ips_recall),
-        "map": Metric(average_precision, sliced=True),
-        "true_recall": Metric(recall, "best", sliced=True, shown=("study",)),
-        "true_ctr": Metric(true_ctr, "clicks", shown=("study",)),
-        "true_gain": Metric(true_gain, "clicks"),
-        "uniform_recall": Metric(recall, "uniform", sliced=True),
-        "coverage": Metric(coverage, "catalogue", shown=("run", "study")),
-        "gini": Metric(gini, "catalogue", larger_is_better=False),
-        "arp": Metric(arp, "catalogue", larger_is_better=False),
-        "auc": Metric(query_auc, "rivals", shown=("study",)),
+        "recall": Metric(ranking.recall, sliced=True, shown=("run", "study")),
+        "capped_recall": Metric(ranking.capped_recall, sliced=True),
+        "ndcg": Metric(ranking.ndcg, sliced=True, shown=("run", "study")),
+        "mrr": Metric(ranking.mrr, sliced=True, shown=("run",)),
+        "hit_rate": Metric(ranking.hit_rate, sliced=True, shown=("run",)),
+        "ips_recall": Metric(ranking.ips_recall),
+        "map": Metric(ranking.average_precision, sliced=True),
+        "true_recall": Metric(ranking.recall, "best", sliced=True, shown=("study",)),
+        "true_ctr": Metric(ranking.true_ctr, "clicks", shown=("study",)),
+        "true_gain": Metric(ranking.true_gain, "clicks"),
+        "uniform_recall": Metric(ranking.recall, "uniform", sliced=True),
+        "coverage": Metric(ranking.coverage, "catalogue", shown=("run", "study")),
+        "gini": Metric(ranking.gini, "catalogue", larger_is_better=False),
+        "arp": Metric(ranking.arp, "catalogue", larger_is_better=False),
+        "auc": Metric(ranking.query_auc, "rivals", shown=("study",)),
     },
 )
 
@@ -164,7 +146,7 @@ def ranking_metrics(
     _check_cutoffs(ks, items.shape[1])
     metrics = of_scope("query") if metrics is None else metrics
     items = items[:, : max(ks)]
-    hit, num_positives = match_positives(items, positives)
+    hit, num_positives = ranking.match_positives(items, positives)
     weight = np.ones(hit.shape)
     if weights is not None:
         weight[hit] = weights[items[hit]]
@@ -172,7 +154,7 @@ def ranking_metrics(
     values: dict[str, np.ndarray] = {}
     for k in ks:
         # One in place of zero keeps empty rows free of 0/0 until they become NaN.
-        hits = Hits(hit[:, :k], np.maximum(num_positives, 1), weight[:, :k])
+        hits = ranking.Hits(hit[:, :k], np.maximum(num_positives, 1), weight[:, :k])
         for name, metric in metrics.items():
             values[f"{name}@{k}"] = np.where(empty, np.nan, metric.compute(hits))
     return values
@@ -183,22 +165,12 @@ def catalogue_metrics(
 ) -> dict[str, float]:
     """Metrics of scope "catalogue": of the lists of all queries together."""
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
-    if items.ndim != 2 or counts.ndim != 1 or len(counts) == 0:
-        raise ValueError(
-            f"items must be [queries, K] and counts [items], got {items.shape} and "
-            f"{counts.shape}"
-        )
     _check_cutoffs(ks, items.shape[1])
-    if items.size and items.max() >= len(counts):
-        raise ValueError(
-            f"items must be below the number of counts, {len(counts)}, got "
-            f"{items.max()}"
-        )
     values: dict[str, float] = {}
     for k in ks:
         listed = items[:, :k]
         times = np.bincount(listed[listed >= 0], minlength=len(counts))
-        exposure = Exposure(times, counts)
+        exposure = ranking.Exposure(times, counts)
         for name, metric in of_scope("catalogue").items():
             values[f"{name}@{k}"] = float(metric.compute(exposure))
     return values
@@ -209,7 +181,9 @@ def click_metrics(
 ) -> dict[str, np.ndarray]:
     """Metrics of scope "clicks", of every query at every cutoff."""
     return {
-        f"{name}@{k}": np.asarray(metric.compute(Clicks(listed[:, :k], best[:, :k])))
+        f"{name}@{k}": np.asarray(
+            metric.compute(ranking.Clicks(listed[:, :k], best[:, :k]))
+        )
         for k in ks
         for name, metric in of_scope("clicks").items()
     }

@@ -38,10 +38,6 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
 
     Raises:
       ValueError: when the lengths differ, a row is out of range or an item negative.
-
-    Examples:
-      >>> from_pairs([2, 0, 2, 2], [5, 1, 3, 5], 3).items.tolist()
-      [1, 3, 5]
     """
     row = np.asarray(rows, dtype=np.int64).reshape(-1)
     item = np.asarray(items, dtype=np.int64).reshape(-1)

@@ -94,12 +94,7 @@ def ips_recall(hits: Hits) -> np.ndarray:
 
 
 def capped_recall(hits: Hits) -> np.ndarray:
-    """Hits over those of a perfect list: sum_r hit(r) / m, 1 at best for any P.
-
-    Examples:
-      >>> capped_recall(Hits(np.array([[True, False]]), np.array([4])))
-      array([0.5])
-    """
+    """Hits over those of a perfect list: sum_r hit(r) / m, 1 at best for any P."""
     return hits.hit.sum(axis=1) / hits.reachable
 
 
@@ -123,23 +118,13 @@ def ndcg(hits: Hits) -> np.ndarray:
 
 
 def mrr(hits: Hits) -> np.ndarray:
-    """Reciprocal rank: 1 / (rank of the first hit), 0 without a hit.
-
-    Examples:
-      >>> mrr(Hits(np.array([[False, True, True], [False] * 3]), np.array([2, 2])))
-      array([0.5, 0. ])
-    """
+    """Reciprocal rank: 1 / (rank of the first hit), 0 without a hit."""
     first = hits.hit.argmax(axis=1) + 1.0
     return np.where(hits.hit.any(axis=1), 1 / first, 0.0)
 
 
 def hit_rate(hits: Hits) -> np.ndarray:
-    """Whether any positive is listed: 1 or 0.
-
-    Examples:
-      >>> hit_rate(Hits(np.array([[False, True, True], [False] * 3]), np.array([2, 2])))
-      array([1., 0.])
-    """
+    """Whether any positive is listed: 1 or 0."""
     return np.where(hits.hit.any(axis=1), 1.0, 0.0)
 
 
@@ -210,7 +195,9 @@ class Contest(NamedTuple):
 
 
 def query_auc(contest: Contest) -> np.ndarray:
-    """Share of the (positive, other) pairs of each query that are ordered rightly.
+    """Share of the (positive, other) pairs of each query that are ordered rightly, [Q].
+
+    A tie counts 1/2; NaN where the query lacks one of the two.
 
     References:
       Hanley & McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology
@@ -293,9 +280,7 @@ def gini(exposure: Exposure) -> float:
 
 
 def arp(exposure: Exposure) -> float:
-    """Average recommendation popularity; NaN where all lists are empty.
-
-      sum_i times_i counts_i / sum_i times_i
+    """Average recommendation popularity sum_i times_i counts_i / sum_i times_i, or NaN.
 
     References:
       Yin et al., Challenging the Long Tail Recommendation, VLDB 2012.

@@ -136,13 +136,12 @@ def _pick_grouped(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the top k of scores [block, columns] by way of the maxima of groups.
 
-    Groups are GROUP neighbouring columns. The k groups of largest maximum (equal
-    maxima: lower group first) contain the top k. Proof: let item x lie in a group h
-    that was not selected. Each of the k selected groups has either a larger maximum
-    than h, or an equal one and a lower index. Its best item then has a score above that
-    of x, or a score not below it and, as groups are contiguous, a lower item index. So
-    k items come before x. Sorting the selected groups makes the position within them
-    rise with the item index, which carries the tie rule through the second top k.
+    The k groups of largest maximum (ties: lower group) contain the top k. Proof: let
+    item x lie in a group h that was not selected. The best item of each selected group
+    has a score above that of x, or, as groups are contiguous, a score not below it and
+    a lower index. So k items come before x. Sorting the selected groups makes the
+    position within them rise with the item index, which carries the tie rule through
+    the second top k.
     """
     block, columns = scores.shape
     groups = scores.reshape(block, columns // GROUP, GROUP)
@@ -268,7 +267,6 @@ def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
 
 
 # --- scores that a function computes on the host --------------------------------------
-
 
 # float32 scores that one thread computes at a time: 16 MiB. The allocator of Linux
 # returns larger arrays to the system, and fresh pages cost as much as the ranking.

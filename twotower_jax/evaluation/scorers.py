@@ -126,7 +126,6 @@ class SharedScores(NamedTuple):
 
 # --- queries whose best items all have one score --------------------------------------
 
-
 TIED_BLOCK = 256  # queries whose scores are held at a time
 NEAR = 1e-6  # relative; scores of equal vectors may round so far apart
 
@@ -142,7 +141,7 @@ def without_order(
     embedded: Embeddings, items: np.ndarray, tied: np.ndarray, seen: Ragged | None
 ) -> np.ndarray:
     """Return lists whose tied ones have the tied items in a fixed random order."""
-    queries, candidates = (np.asarray(one, np.float32) for one in embedded)
+    queries, candidates = (np.asarray(vectors, np.float32) for vectors in embedded)
     order = np.random.default_rng(0).permutation(len(candidates))
     found, k = items.copy(), items.shape[1]
     rows = np.flatnonzero(tied)

@@ -42,7 +42,6 @@ class SpreadItems:
     copies: int  # Number of copies of the catalogue, each over as many devices
 
     def __len__(self) -> int:
-        """Return the number of items."""
         return self.num_items
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -90,7 +89,7 @@ def top_k_spread(
             rows = parts[block.copy]
             own = None if seen is None else take_rows(seen, rows)
             waiting.append(pool.submit(_of_block, query[rows], block, own, k))
-        own_lists = [one.result() for one in waiting]
+        own_lists = [future.result() for future in waiting]
     lists = _of_all_processes(items.blocks, own_lists, [len(part) for part in parts])
     merged = [
         _merged([lists[place] for place in sorted(lists) if place[0] == copy], k)
@@ -120,18 +119,18 @@ def _of_all_processes(
     blocks: Sequence[Block], lists: list[Lists], sizes: list[int]
 ) -> dict[tuple[int, int], Lists]:
     """Return the lists of the blocks of all processes, by copy and first item."""
-    places = [(one.copy, one.first) for one in blocks]
+    places = [(block.copy, block.first) for block in blocks]
     if alone():
         return dict(zip(places, lists, strict=True))
 
     def exchanged(values: list[np.ndarray]) -> np.ndarray:
         """Return arrays [n, k] of all blocks; in the exchange they have one n."""
-        more = [max(sizes) - len(one) for one in values]
+        more = [max(sizes) - len(part) for part in values]
         equal = [np.pad(x, ((0, n), (0, 0))) for x, n in zip(values, more, strict=True)]
         return np.concatenate(gathered(np.stack(equal)))
 
     all_places = np.concatenate(gathered(np.array(places))).tolist()
-    scores, items = (exchanged(list(one)) for one in zip(*lists, strict=True))
+    scores, items = (exchanged(list(parts)) for parts in zip(*lists, strict=True))
     return {
         (copy, first): (scores[i][: sizes[copy]], items[i][: sizes[copy]])
         for i, (copy, first) in enumerate(all_places)
@@ -140,8 +139,8 @@ def _of_all_processes(
 
 def _merged(lists: list[Lists], k: int) -> Lists:
     """Return the k best of lists in the order of their items."""
-    scores = np.concatenate([one for one, _ in lists], axis=1)
-    items = np.concatenate([one for _, one in lists], axis=1)
+    scores = np.concatenate([part for part, _ in lists], axis=1)
+    items = np.concatenate([part for _, part in lists], axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     best = np.take_along_axis(scores, order, axis=1)
     return best, np.take_along_axis(items, order, axis=1).astype(np.int32)

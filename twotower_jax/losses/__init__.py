@@ -15,31 +15,3 @@ from twotower_jax.losses.softmax import (
 )
 from twotower_jax.losses.terms import ItemTerm, Term
 from twotower_jax.losses.triplet import Hinge, Logistic, hinge, logistic
-
-__all__ = [
-    "LOSSES",
-    "Bce",
-    "Ccl",
-    "Dcl",
-    "FullSoftmax",
-    "Gbce",
-    "Hcl",
-    "Hinge",
-    "ItemTerm",
-    "Logistic",
-    "Loss",
-    "Psl",
-    "SampledLoss",
-    "SampledSoftmax",
-    "SoftmaxAtK",
-    "Tempered",
-    "Term",
-    "bce",
-    "ccl",
-    "debiased",
-    "gbce",
-    "hinge",
-    "logistic",
-    "psl",
-    "sampled_softmax",
-]

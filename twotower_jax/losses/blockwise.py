@@ -91,7 +91,6 @@ def _backward(static: Any, gradients: Any, cotangent: tuple[jax.Array, ...]) -> 
 
 # --- the softmax and PSL, by hand -----------------------------------------------------
 
-
 COUPLED = SoftmaxForm()
 
 

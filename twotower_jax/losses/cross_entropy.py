@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.loss import (
     LOSSES,
     Odds,
@@ -13,13 +14,7 @@ from twotower_jax.losses.loss import (
     negative_part,
     weights_of,
 )
-from twotower_jax.registry import Lazy, key
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import key
 
 
 @dataclass(unsafe_hash=True)
@@ -48,10 +43,10 @@ class Pointwise(Tempered, SampledLoss):
         number = round(self.ratio or drawn)
         return None if self.offset or not number else Odds(number, 1 / number)
 
-    def with_offset(
-        self, positive: jax.Array, negatives: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Logits of positives and negatives plus the constant.
+    def of_rows(
+        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
+    ) -> jax.Array:
+        """Loss of each row, whose logits have the constant added.
 
         Scores are near 0 at the start, and n negatives of a positive want log(1 / n).
         Without the constant the vectors of all items learn it first, in one direction.
@@ -60,9 +55,37 @@ class Pointwise(Tempered, SampledLoss):
           Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3 (a
           prior of the rare class as the start of a bias).
         """
-        if isinstance(self.offset, float) and not self.offset:
-            return positive, negatives
-        return positive + self.offset, negatives + self.offset
+        if not isinstance(self.offset, float) or self.offset:
+            positive, negatives = positive + self.offset, negatives + self.offset
+        return super().of_rows(positive, negatives, weight)
+
+
+def bce(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    ratio: jax.Array | float | None = None,
+) -> jax.Array:
+    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
+
+    With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
+    loss of r drawn negatives per positive (1:2, 1:3). Without it the factor c is 1.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      ratio: Negatives per positive, or None.
+
+    Examples:
+      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
+      >>> round(float(loss[0]), 4)  # 3 log 2
+      2.0794
+
+    References:
+      He et al., Neural collaborative filtering, WWW 2017, eq. 7 (drawn negatives).
+    """
+    weight = weights_of(positive, negatives, weight)
+    return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
 
 
 @LOSSES.add
@@ -70,6 +93,7 @@ class Pointwise(Tempered, SampledLoss):
 class Bce(Pointwise):
     """Binary cross-entropy on each pair: positives and negatives."""
 
+    formula = staticmethod(bce)
     name: str = "bce"
     ratio: float | None = key(
         3.0,
@@ -78,12 +102,45 @@ class Bce(Pointwise):
         example="loss=bce loss.ratio=1",
     )
 
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        logits = self.with_offset(positive, negatives)
-        return bce(*logits, weight, ratio=0.0 if self.ratio is None else self.ratio)
+
+def gbce(
+    positive: jax.Array,
+    negatives: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    num_items: jax.Array | float,
+    calibration: jax.Array | float = 0.75,
+    ratio: jax.Array | float | None = None,
+) -> jax.Array:
+    """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
+
+    beta = a (t (1 - 1/a) + 1/a) = t (a - 1) + 1, with the sampling rate
+    a = c sum_j w_j / (num_items - 1): the weight that the row's negatives have in the
+    loss, over the number of other items. With uniform negatives and a share P of
+    clicks, the optimum has the odds sigmoid / (1 - sigmoid) = beta P / (a (1 - P)).
+    t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
+
+    Args:
+      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
+      num_items: Size of the catalogue.
+      calibration: Calibration t, between 0 and 1.
+      ratio: Negatives per positive, or None, as in ``bce``.
+
+    Examples:
+      >>> at = jnp.zeros(1), jnp.zeros((1, 3))
+      >>> loss = gbce(*at, num_items=7, calibration=1.0)  # a = beta = 1/2
+      >>> round(float(loss[0]), 4)  # 3.5 log 2
+      2.426
+
+    References:
+      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
+    """
+    weight = weights_of(positive, negatives, weight)
+    drawn = weight.sum(axis=1)
+    each = 0.0 if ratio is None else ratio
+    counted = jnp.where(each > 0, jnp.where(drawn > 0, each, 0), drawn)
+    power = calibration * (counted / (num_items - 1) - 1) + 1
+    return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
 
 
 @LOSSES.add
@@ -91,6 +148,7 @@ class Bce(Pointwise):
 class Gbce(Pointwise):
     """Binary cross-entropy whose positive term corrects overconfidence (gSASRec)."""
 
+    formula = staticmethod(gbce)
     name: str = "gbce"
     calibration: float = key(
         0.75,
@@ -107,91 +165,3 @@ class Gbce(Pointwise):
             return None
         rate = odds.negatives / max(num_items - 1, 1)
         return odds._replace(share=odds.share * (self.calibration * (rate - 1) + 1))
-
-    def of_rows(
-        self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
-    ) -> jax.Array:
-        """Loss of each row, as in `Loss.of_rows`."""
-        return gbce(
-            *self.with_offset(positive, negatives),
-            weight,
-            num_items=self.num_items,
-            calibration=self.calibration,
-            ratio=0.0 if self.ratio is None else self.ratio,
-        )
-
-
-def bce(
-    positive: jax.Array,
-    negatives: jax.Array,
-    weight: jax.Array | None = None,
-    *,
-    ratio: jax.Array | float = 0.0,
-) -> jax.Array:
-    """Return -log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
-
-    With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
-    loss of r drawn negatives per positive (1:2, 1:3). With ratio 0 the factor c is 1.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      ratio: Negatives per positive, or 0.
-
-    Returns:
-      [batch] float32 loss, unreduced.
-
-    Examples:
-      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)))
-      >>> round(float(loss[0]), 4)  # 4 log 2
-      2.7726
-      >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
-      >>> round(float(loss[0]), 4)  # 3 log 2
-      2.0794
-
-    References:
-      He et al., Neural collaborative filtering, WWW 2017, eq. 7 (drawn negatives).
-    """
-    weight = weights_of(positive, negatives, weight)
-    return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
-
-
-def gbce(
-    positive: jax.Array,
-    negatives: jax.Array,
-    weight: jax.Array | None = None,
-    *,
-    num_items: jax.Array | float,
-    calibration: jax.Array | float = 0.75,
-    ratio: jax.Array | float = 0.0,
-) -> jax.Array:
-    """Return -beta log sigmoid(p) - c sum_j w_j log sigmoid(-n_j) of every row.
-
-    beta = a (t (1 - 1/a) + 1/a) = t (a - 1) + 1, with the sampling rate
-    a = c sum_j w_j / (num_items - 1): the weight that the row's negatives have in the
-    loss, over the number of other items. With uniform negatives and a share P of
-    clicks, the optimum has the odds sigmoid / (1 - sigmoid) = beta P / (a (1 - P)).
-    t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      num_items: Size of the catalogue.
-      calibration: Calibration t, between 0 and 1.
-      ratio: Negatives per positive, or 0, as in ``bce``.
-
-    Returns:
-      [batch] float32 loss, unreduced.
-
-    Examples:
-      >>> at = jnp.zeros(1), jnp.zeros((1, 3))
-      >>> loss = gbce(*at, num_items=7, calibration=1.0)  # a = beta = 1/2
-      >>> round(float(loss[0]), 4)  # 3.5 log 2
-      2.426
-
-    References:
-      Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
-    """
-    weight = weights_of(positive, negatives, weight)
-    drawn = weight.sum(axis=1)
-    counted = jnp.where(ratio > 0, jnp.where(drawn > 0, ratio, 0), drawn)
-    power = calibration * (counted / (num_items - 1) - 1) + 1
-    return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)

@@ -5,17 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.terms import SelfSupervised, StagePairs, Term
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 
 class SoftmaxForm(NamedTuple):
@@ -86,7 +81,6 @@ class StreamingConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "loss.logq.streaming")
 
 
@@ -118,7 +112,6 @@ class LogqConfig:
     streaming: StreamingConfig = section(StreamingConfig, decides=_streams)
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "loss.logq")
         if self.strength < 1 and self.correct == "none":
             raise InputError(
@@ -126,11 +119,6 @@ class LogqConfig:
                 "none, which subtracts no log q; set loss.logq.correct=all or negatives"
                 ", or loss.logq.strength=1"
             )
-
-
-def uncorrected() -> LogqConfig:
-    """The correction that subtracts no log q: the default of most losses."""
-    return LogqConfig(correct="none")
 
 
 def temperature_key(default: float) -> float:
@@ -153,28 +141,24 @@ class Loss(Choice):
 
     A subclass is a choice of ``loss=``: it declares its keys as fields, has a `formula`
     or implements `of_rows`, and is registered by ``@LOSSES.add``.
-
-    Class attributes:
-      formula: function of positive, negatives and weight, as of `of_rows`; its keyword
-        arguments are keys.
-      whole_catalogue: whether the negatives are every item instead of the draws.
-      pointwise: whether a constant that is added to all scores changes the loss.
-      importance: whether log q weighs the negatives by one over their expected counts;
-        otherwise it is subtracted from their logits.
-      weighs_rows: whether rows are weighed by how far their positives are above the
-        user's k-th best score.
-      num_items: size of the catalogue, set by the training.
-      at_k: the section with the rank, where ``weighs_rows``.
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
-    formula: ClassVar[Callable[..., jax.Array]]
+    # function of positive, negatives and weight, as of `of_rows`; its keyword arguments
+    # are keys
+    formula: ClassVar[Callable[..., Any]]
+    # whether the negatives are every item instead of the draws
     whole_catalogue: ClassVar[bool] = False
+    # whether a constant that is added to all scores changes the loss
     pointwise: ClassVar[bool] = False
+    # whether log q weighs the negatives by one over their expected counts; otherwise it
+    # is subtracted from their logits
     importance: ClassVar[bool] = False
+    # whether rows are weighed by how far their positives are above the user's k-th best
+    # score
     weighs_rows: ClassVar[bool] = False
-    num_items: ClassVar[Any] = 0.0
-    at_k: ClassVar[Any] = None
+    num_items: ClassVar[Any] = 0.0  # size of the catalogue, set by the training
+    at_k: ClassVar[Any] = None  # the section with the rank, where `weighs_rows`
     # What a loss without the key has; not annotated, so that it is no field. In a loss
     # of cosines the temperature cancels.
     temperature = 0.14
@@ -225,7 +209,7 @@ class Loss(Choice):
     def terms(self) -> tuple[Term, ...]:
         """Further terms of the loss: those of its fields that have a weight."""
         fields = vars(self).values()
-        return tuple(one for one in fields if isinstance(one, Term) and one.weight)
+        return tuple(term for term in fields if isinstance(term, Term) and term.weight)
 
     def check_towers(self, towers: Any) -> None:
         """Refuse a section ``towers`` whose scores the loss cannot use.
@@ -239,7 +223,7 @@ class SampledLoss(Loss):
     """Base of the losses of drawn negatives."""
 
     stage_pairs: StagePairs = field(default_factory=StagePairs)
-    logq: LogqConfig = field(default_factory=uncorrected)
+    logq: LogqConfig = field(default_factory=lambda: LogqConfig(correct="none"))
 
 
 @dataclass(unsafe_hash=True)
@@ -278,7 +262,6 @@ class Tempered(Loss):
         return self.temperature_min or self.temperature
 
     def __post_init__(self) -> None:
-        """Check each value, then the bounds of a learned temperature."""
         super().__post_init__()
         low, high = self.lowest_temperature, self.temperature_max
         if self.learn_temperature and not low <= self.temperature <= high:
@@ -346,9 +329,10 @@ def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def negative_part(
-    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float
+    negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float | None
 ) -> jax.Array:
     """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`."""
+    ratio = 0.0 if ratio is None else ratio
     each = jax.nn.softplus(negatives)
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.loss import (
     LOSSES,
     LogqConfig,
@@ -17,13 +18,7 @@ from twotower_jax.losses.loss import (
     log_sum,
 )
 from twotower_jax.losses.terms import TwoWay
-from twotower_jax.registry import Lazy, check_keys, key
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import check_keys, key
 
 
 def sampled_softmax(
@@ -158,7 +153,6 @@ class AtKConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then that the sample has a k-th score."""
         check_keys(self, "loss.at_k")
         if self.k > self.sampled:
             raise InputError(

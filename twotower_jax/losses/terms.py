@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Lazy, check_keys, key
+from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.losses.logits import (
+    ColumnTerms,
+    PairTerms,
+    RowTerms,
+    Scores,
+    mask_at_or_above,
+)
+from twotower_jax.negatives.hard import hard_stage
+from twotower_jax.registry import check_keys, key
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.data import shards
-    from twotower_jax.losses import blockwise, logits
-    from twotower_jax.losses.logits import RowTerms, Scores
-    from twotower_jax.negatives import hard, masks
+    from twotower_jax.losses import blockwise
+    from twotower_jax.negatives import masks
 else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     shards = Lazy("twotower_jax.data.shards")
     blockwise = Lazy("twotower_jax.losses.blockwise")
-    logits = Lazy("twotower_jax.losses.logits")
-    hard = Lazy("twotower_jax.negatives.hard")
     masks = Lazy("twotower_jax.negatives.masks")
 
 
@@ -32,16 +34,12 @@ class Term:
 
     A subclass stands in one file with its keys, one of which is ``weight``. A loss has
     the term where it has a field of this type. In a step its numbers are arrays.
-
-    Class attributes:
-      name: of the field.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # of the field
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, f"loss.{self.name}")
 
     def check(self, config: Any) -> None:
@@ -103,14 +101,14 @@ def _softmax_of_pairs(
     zeros, none = jnp.zeros(number, jnp.float32), jnp.zeros((number, 0), jnp.float32)
     place = jnp.arange(number, dtype=jnp.int32)
     return blockwise.softmax_loss(
-        logits.Scores(rows, columns, positive, none),
-        logits.ColumnTerms(zeros, log_count[None, :], key, (place,)),
-        logits.RowTerms(
+        Scores(rows, columns, positive, none),
+        ColumnTerms(zeros, log_count[None, :], key, (place,)),
+        RowTerms(
             weight=weight,
             key=key,
             own_log_mult=jnp.full(number, -jnp.inf, jnp.float32),
             own_log_count=zeros,
-            slots=logits.PairTerms(none, none),
+            slots=PairTerms(none, none),
             seen=seen,
         ),
     )
@@ -157,12 +155,12 @@ class StagePairs(Term):
     def of_scores(self, context: Any, scores: Scores, rows: RowTerms) -> jax.Array:
         """Mean over the rows, [] float32."""
         slots, negatives = context.draws.slots, context.negatives
-        stage = hard.hard_stage(slots.pool.item, slots.pool.stage, slots.items)
+        stage = hard_stage(slots.pool.item, slots.pool.stage, slots.items)
         stage = jnp.where(slots.is_hard, stage, -1)
         # Where slots do not mix, the last ones alone are hard: others are below them.
         first = 0 if negatives.mixes else negatives.slots - negatives.hard_num
         raw = jax.lax.stop_gradient(scores.slots)
-        terms = logits.mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
+        terms = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
         kept = terms > -jnp.inf
         above = stage[:, first:, None] > stage[:, None, :]
         above &= kept[:, first:, None] & kept[:, None, :]
@@ -181,10 +179,8 @@ class TwoWay(Term):
       -log [ e^{s(u_b, i_b)} / (e^{s(u_b, i_b)} + sum_c e^{s(u_c, i_b)}) ].
 
     With the users' shares q_u of the rows, log (n - 1) q_u is subtracted from each
-    score, that of the row too. Uncorrected users follow q_u, so that the optimum
-    log [P(u, i) / q_u] plus a constant per item holds at s = log P(i | u), that of the
-    softmax over items. Corrected, it holds at log P(u, i) = log P(i | u) + log P(u).
-    Both rank the items of a user alike.
+    score. Uncorrected, the optimum is s = log P(i | u) plus a constant, that of the
+    softmax over items; corrected, log P(u, i). Both rank the items of a user alike.
 
     ``negatives.mask`` masks here: the row alone (none), all rows of its user
     (same_item), and users that clicked the item too (user_positives).
@@ -237,7 +233,7 @@ class TwoWay(Term):
             log_count = log_q + jnp.log(jnp.float32(number - 1))
         every = jnp.broadcast_to(batch.items, (number, number))
         positives = context.masks.positives
-        seen = tuple(masks.contains(one, users, every).T for one in positives)
+        seen = tuple(masks.contains(lists, users, every).T for lists in positives)
         items = scores.columns[context.draws.columns.positive]
         vectors = (items, scores.query, scores.positive - log_count)
         return _softmax_of_pairs(*vectors, key, context.weight, log_count, seen)

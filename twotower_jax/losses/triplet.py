@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.loss import (
     LOSSES,
     SampledLoss,
@@ -13,13 +13,7 @@ from twotower_jax.losses.loss import (
     weighted_mean,
     weights_of,
 )
-from twotower_jax.registry import Lazy, key
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
+from twotower_jax.registry import key
 
 
 def logistic(
@@ -34,7 +28,7 @@ def logistic(
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
 
     Returns:
-      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
@@ -77,7 +71,7 @@ def hinge(
       temperature: Temperature of the logits.
 
     Returns:
-      [batch] float32 loss, unreduced. A row without negatives has loss 0.
+      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from twotower_jax.registry import lazy_exports
+from twotower_jax.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from twotower_jax.model.embeddings import FeatureSpec
@@ -14,18 +14,6 @@ if TYPE_CHECKING:
         encode,
         init_params,
     )
-
-__all__ = [
-    "FeatureSpec",
-    "Model",
-    "TowerSpec",
-    "all_candidates",
-    "all_queries",
-    "embed_candidates",
-    "encode",
-    "init_params",
-    "l2_normalize",
-]
 
 # Imported on use: the keys of towers, in this room, are read before JAX may be.
 MODULES = {

@@ -65,7 +65,8 @@ class HistorySpec(NamedTuple):
     @property
     def tables(self) -> dict[str, int]:
         """The tables that are read, and their numbers of rows."""
-        return {self.table(one): one.size for one in self.features if one.size}
+        sized = (feature for feature in self.features if feature.size)
+        return {self.table(feature): feature.size for feature in sized}
 
 
 class HistoryInputs(NamedTuple):
@@ -84,7 +85,7 @@ class HistoryInputs(NamedTuple):
 
 def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
     """Initial dense parameters of histories."""
-    params, numeric = {}, sum(one.numbers for one in spec.features)
+    params, numeric = {}, sum(feature.numbers for feature in spec.features)
     if numeric:
         params["numeric"] = 0.05 * jax.random.normal(key, (numeric, dim))
     if spec.pooling == "attention":

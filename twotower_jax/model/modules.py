@@ -2,21 +2,15 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from flax import nnx
 
-
-class Functions(NamedTuple):
-    """A module as two pure functions."""
-
-    # key -> params, a nested dictionary of float32 arrays
-    init: Callable[[jax.Array], dict]
-    apply: Callable[..., Any]  # (params, *inputs) -> the result of calling the module
+from twotower_jax.model.towers.choice import Tower
 
 
-def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
+def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Tower:
     """A module as pure functions."""
     graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
@@ -28,7 +22,7 @@ def as_functions(build: Callable[[nnx.Rngs], nnx.Module]) -> Functions:
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(graph, state)(*inputs)
 
-    return Functions(init, apply)
+    return Tower(init, apply)
 
 
 class _Layers(nnx.Module):
@@ -47,6 +41,6 @@ class _Layers(nnx.Module):
         return self.layers[-1](x)
 
 
-def mlp(widths: tuple[int, ...]) -> Functions:
+def mlp(widths: tuple[int, ...]) -> Tower:
     """Linear layers with ReLU between them, none after the last."""
     return as_functions(lambda rngs: _Layers(widths, rngs=rngs))

@@ -95,7 +95,6 @@ def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
 
 # --- the transformer ------------------------------------------------------------------
 
-
 # Standard deviation of the first vectors of places.
 PLACE_SCALE = 0.02
 
@@ -266,5 +265,4 @@ class _Transformer(nnx.Module):
 
 @functools.lru_cache
 def _transformer(spec: SequenceSpec):
-    """Return the functions of a static shape, built once."""
     return as_functions(lambda rngs: _Transformer(spec, rngs=rngs))

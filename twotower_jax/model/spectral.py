@@ -48,7 +48,7 @@ def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:
     # As N V = U S, the users need no vectors of their own.
     users = normalised @ (right / root)
     made = (users, right * root, of_item[:, None] * right / root)
-    return SpectralVectors(*(_scaled(one, dim) for one in made))
+    return SpectralVectors(*(_scaled(rows, dim) for rows in made))
 
 
 def _largest(matrix: Clicks, number: int) -> tuple[np.ndarray, np.ndarray]:

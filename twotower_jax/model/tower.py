@@ -60,7 +60,6 @@ def apply_tower(
 
 @functools.lru_cache
 def _build(spec: TowerSpec) -> Tower:
-    """Return the tower of a static shape, built once."""
     return spec.choice.build(spec)
 
 

@@ -122,7 +122,6 @@ def embed_candidates(
 
 # --- all queries and the whole catalogue, in blocks -----------------------------------
 
-
 BLOCK = 4096
 PART = 2**16  # queries that a mesh has at a time
 

@@ -7,6 +7,7 @@ is exact whatever the sources are.
 
 from typing import TYPE_CHECKING
 
+from twotower_jax.lazy import lazy_exports
 from twotower_jax.negatives.dns import BestOf, dns_log_prob
 from twotower_jax.negatives.funnel import Funnel
 from twotower_jax.negatives.hard import (
@@ -26,7 +27,6 @@ from twotower_jax.negatives.samplers import (
     Sampler,
     Uniform,
 )
-from twotower_jax.registry import lazy_exports
 
 if TYPE_CHECKING:
     from twotower_jax.negatives.bank import CrossBatch
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         log_inclusion,
     )
     from twotower_jax.negatives.in_batch import Catalogue, InBatch
-    from twotower_jax.negatives.masks import MASKS, RowMasks, user_positives
+    from twotower_jax.negatives.masks import RowMasks, user_positives
     from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture, Terms
     from twotower_jax.negatives.slots import HardRatio, RowSlots
     from twotower_jax.negatives.source import (
@@ -62,58 +62,6 @@ if TYPE_CHECKING:
         Stored,
     )
 
-__all__ = [
-    "CORRECTIONS",
-    "EASY",
-    "HARD",
-    "MASKS",
-    "Batch",
-    "BestOf",
-    "Catalogue",
-    "Counted",
-    "CrossBatch",
-    "Dense",
-    "Draws",
-    "Easy",
-    "EasyLaw",
-    "Funnel",
-    "Hard",
-    "HardDraws",
-    "HardInputs",
-    "HardRatio",
-    "HardStep",
-    "InBatch",
-    "Keys",
-    "KnownLaw",
-    "Listed",
-    "LogUniform",
-    "Mined",
-    "Mixture",
-    "Pooled",
-    "Popularity",
-    "Proposal",
-    "Resampled",
-    "RowMasks",
-    "RowSlots",
-    "Sampler",
-    "Shared",
-    "Slots",
-    "Source",
-    "Stored",
-    "Streamed",
-    "Terms",
-    "Uniform",
-    "dns_log_prob",
-    "log_effective",
-    "log_expected_count",
-    "log_frequency",
-    "log_inclusion",
-    "make_proposal",
-    "popular_negatives",
-    "uniform_negatives",
-    "user_positives",
-]
-
 # Imported on use: the choices above are read before JAX may be.
 MODULES = {
     "bank": "CrossBatch",
@@ -125,7 +73,7 @@ MODULES = {
         "Counted Streamed log_effective log_expected_count log_frequency log_inclusion"
     ),
     "in_batch": "Catalogue InBatch",
-    "masks": "MASKS RowMasks user_positives",
+    "masks": "RowMasks user_positives",
     "mixture": "CORRECTIONS Draws Mixture Terms",
     "slots": "HardRatio RowSlots",
     "source": "Batch Dense Keys Listed Shared Slots Source Stored",

@@ -27,13 +27,6 @@ class Bank(NamedTuple):
     step: jax.Array  # [M] int32, step of the push; -1 where empty
 
 
-class Drift(NamedTuple):
-    """How far embeddings have moved since they were stored, over the filled entries."""
-
-    distance: jax.Array  # [] float32, mean L2 distance; 0 for an empty bank
-    cosine: jax.Array  # [] float32, mean cosine; 1 for an empty bank
-
-
 def init_bank(size: int, dim: int, num_items: int) -> Bank:
     """Empty bank."""
     if size < 1:
@@ -59,9 +52,6 @@ def push(
     that no position is carried and a resumed run continues the same ring. The oldest
     entries leave if every step, from the first push on, pushes a batch of the same
     size. No gradient passes, neither to the new entries nor to the stored ones.
-
-    References:
-      Wang et al., SIGIR 2021: the queue of (embedding, q) behind eq. 9.
     """
     size, dim = bank.embedding.shape
     batch = embeddings.shape[0]
@@ -119,23 +109,18 @@ def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
     return _mean(bank, age.astype(jnp.float32), empty=0.0)
 
 
-def drift(bank: Bank, current: jax.Array) -> Drift:
-    """Distance of the stored embeddings from the current ones.
+def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean distance and mean cosine of the stored and the current embeddings.
 
     The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
-    mean, and the mean cosine, which does not depend on lengths.
-
-    References:
-      Wang et al., SIGIR 2021: feature drift D(t; dt).
+    mean; 0 for an empty bank. The cosine, which does not depend on lengths, is 1 there.
     """
     current = current.astype(jnp.float32)
     distance = jnp.linalg.norm(current - bank.embedding, axis=1)
     lengths = jnp.linalg.norm(current, axis=1) * jnp.linalg.norm(bank.embedding, axis=1)
     product = (current * bank.embedding).sum(axis=1)
     cosine = jnp.where(lengths > 0, product / jnp.where(lengths > 0, lengths, 1), 0)
-    return Drift(
-        distance=_mean(bank, distance, empty=0.0), cosine=_mean(bank, cosine, empty=1.0)
-    )
+    return _mean(bank, distance, empty=0.0), _mean(bank, cosine, empty=1.0)
 
 
 def _mean(bank: Bank, values: jax.Array, empty: float) -> jax.Array:

@@ -107,14 +107,6 @@ def separate_columns(
 
     Returns:
       B + m columns, or m without in-batch negatives.
-
-    Examples:
-      >>> items, drawn = jnp.array([2, 5]), jnp.array([5, 7])
-      >>> columns = separate_columns(
-      ...     items, drawn, in_batch=True, same_item=True, num_items=9
-      ... )
-      >>> columns.key.tolist(), columns.positive.tolist()
-      ([2, 5, 5, 7], [0, 1])
     """
     batch = items.shape[0]
     if in_batch:

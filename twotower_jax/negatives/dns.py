@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardStep, hard_negatives
-from twotower_jax.registry import Lazy, key, tag
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
-    from twotower_jax.negatives import source
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
-    source = Lazy("twotower_jax.negatives.source")
+from twotower_jax.negatives.source import no_pools
+from twotower_jax.registry import key, tag
 
 # Below this log r, log1p(-r) = -r to the last bit, and e^log_r still is a float32.
 TINY_LOG_R = -60.0
@@ -127,7 +120,6 @@ class BestOf(Hard):
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and that no exact log q is asked for."""
         super().__post_init__()
         if self.log_q == "mixture" and self.num:
             raise InputError(
@@ -151,4 +143,4 @@ class BestOf(Hard):
         best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
         items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
         items = jnp.where(masked.all(axis=-1), easy.num_items, items)
-        return HardDraws(items, source.no_pools(batch.size))
+        return HardDraws(items, no_pools(batch.size))

@@ -1,20 +1,16 @@
 """Easy negatives: draws by a weight per item, from all items or those known by then.
 
-A proposal consists of arrays, so it enters a jitted step as an argument, and a sweep
-over `alpha` runs one compiled program. `log_prob` is exact for any id, drawn or not,
-because a mixture adds up the proposals of all its sources.
+A proposal consists of arrays, so a sweep over `alpha` runs one compiled program.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment,
 so that an item j that it knows is expected m q_j / Q(t) times, with Q(t) the mass of
 the restriction. Columns are shared by rows of different moments: they are drawn from
-the whole proposal, and every row masks those that it does not know. An item that it
-knows is then expected m q_j times, and the number of draws that count varies with the
-row, m Q(t) on average.
-
-A restriction of columns to the latest moment of the batch would waste fewer draws, but
-that moment depends on the other rows, whose items are negatives too: given it, they are
-no draws from q+, and the sum over a mixture of both is biased.
+the whole proposal, and every row masks those that it does not know, so that an item
+that it knows is expected m q_j times. A restriction of columns to the latest moment of
+the batch would waste fewer draws, but that moment depends on the other rows, whose
+items are negatives too: given it, they are no draws from q+, and the sum over a mixture
+of both is biased.
 """
 
 from dataclasses import dataclass
@@ -150,13 +146,8 @@ jax.tree_util.register_dataclass(
 )
 
 
-def mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal in the order of first events."""
-    return jax.tree.map(jnp.asarray, host_mass_tree(proposal, place))
-
-
 def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
-    """The sums of a proposal, in arrays of numpy."""
+    """The sums of a proposal in the order of first events, in arrays of numpy."""
     q = np.exp(np.asarray(proposal.log_q, np.float64))
     item = np.empty(len(q), np.int32)
     item[np.asarray(place)] = np.arange(len(q))
@@ -227,7 +218,8 @@ def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
 # --- sources --------------------------------------------------------------------------
 
 
-class EasyLaw(NamedTuple):
+@dataclass(frozen=True)
+class EasyLaw:
     """The distribution of easy draws, the same for all rows."""
 
     proposal: Proposal  # distribution over the catalogue, whose arrays may be padded
@@ -252,11 +244,10 @@ class EasyLaw(NamedTuple):
         return ByItem(id(self.proposal), self.log_q, draws, group)
 
 
-class KnownLaw(NamedTuple):
+@dataclass(frozen=True)
+class KnownLaw(EasyLaw):
     """Easy draws that each row restricts to the items known at its moment."""
 
-    proposal: Proposal  # of `EasyLaw`
-    num_items: int
     tree: MassTree  # sums of the proposal in the order of first events
     number: Any  # [n] int32 number of items known at each training positive
 
@@ -266,10 +257,6 @@ class KnownLaw(NamedTuple):
         number = number.reshape(-1, *[1] * (len(shape) - 1))
         return sample_known(key, self.tree, number, shape)
 
-    def log_q(self, items: jax.Array) -> jax.Array:
-        """Log probability [...] of a draw of items, whatever the row knows."""
-        return log_prob(self.proposal, items)
-
     def log_mass(self, batch: Batch) -> jax.Array:
         """Log of the mass of the items that each row knows, [B]."""
         return log_known_mass(self.tree, take_rows(self.number, batch.rows))
@@ -277,7 +264,7 @@ class KnownLaw(NamedTuple):
     def count(
         self, batch: Batch, draws: jax.Array, group: tuple[jax.Array, ...] = ()
     ) -> ByItem:
-        """Expected counts of draws: an item that a row knows m q_j / Q times."""
+        """An item that a row knows is expected m q_j / Q times."""
         of_row = group[0] if group else jnp.zeros(batch.size, int)
         draws = jnp.atleast_1d(draws)[of_row] * jnp.exp(-self.log_mass(batch))
         every = jnp.arange(batch.size, dtype=jnp.int32)
@@ -286,20 +273,9 @@ class KnownLaw(NamedTuple):
 
 @dataclass(frozen=True)
 class Easy(Source):
-    """Easy draws that all rows share: m columns.
+    """Easy draws that all rows share: m columns."""
 
-    Examples:
-      >>> from twotower_jax.negatives import uniform_negatives
-      >>> source, batch = uniform_negatives(256, 1000), Batch(*2 * [jnp.arange(4)])
-      >>> drawn = source.draw({}, Keys(0), batch)
-      >>> drawn.items.shape
-      (256,)
-      >>> log_n = source.log_count({}, batch, drawn, jnp.array([[3]]))
-      >>> round(float(jnp.exp(log_n[0, 0])), 3)  # 256 draws of 1/1000
-      0.256
-    """
-
-    law: EasyLaw | KnownLaw  # distribution of a draw
+    law: EasyLaw  # distribution of a draw
     num: int  # number m of draws
     on: tuple[jax.Array, ...] = ()  # [] chance that a draw counts, () for 1
 

@@ -32,15 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import (
-    BY_COLUMNS,
-    WHOLE,
-    on_shards,
-    over_tables,
-    own_places,
-    table_shards,
-    take,
-)
+from twotower_jax.data import shards
 from twotower_jax.negatives.source import Batch
 
 
@@ -71,10 +63,6 @@ def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Args:
       counts: [num_items] training positives c_i of each item.
       weights: [num_items] float64 w_i.
-
-    Examples:
-      >>> np.exp(log_effective(np.array([1, 4]), np.array([1.0, 0.75]))).tolist()
-      [0.25, 0.75]
     """
     return log_frequency(np.asarray(counts) * weights)
 
@@ -114,18 +102,12 @@ def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
 
     Args:
       log_q: [...] float32, log probability of one draw; -inf, as the result, for never.
-
-    Examples:
-      >>> half = jnp.log(jnp.array([0.5, 0.1]))
-      >>> [round(x, 4) for x in jnp.exp(log_inclusion(half, 2)).tolist()]
-      [0.75, 0.19]
     """
     never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
     return jnp.log(-jnp.expm1(draws * never))
 
 
 # --- the stream -----------------------------------------------------------------------
-
 
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
@@ -146,12 +128,7 @@ class Frequency(NamedTuple):
 
 
 def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
-    """Arrays before the first step: no hit yet, and every gap is initial_gap.
-
-    The estimate of an item without a hit is 1 / initial_gap until so many steps have
-    passed, then 1 / steps. After t hits the mean gap still holds
-    (1 - alpha)^t (initial_gap - true gap) of the start.
-    """
+    """Arrays before the first step: no hit yet, and every gap is initial_gap."""
     if not 1 <= hashes <= len(MULTIPLIERS):
         raise ValueError(f"hashes must be in 1..{len(MULTIPLIERS)}, got {hashes}")
     if buckets < 1:
@@ -193,35 +170,32 @@ def update(
     *,
     buckets: int | None = None,
 ) -> Frequency:
-    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t.
+    """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t = step + 1.
 
     Once for every bucket that the batch hits, however many of its items or their
     repetitions hit it: all of them write the value computed from the arrays before.
-    t = step + 1, because the paper counts from 1 and A = 0 means "no hit yet": a hit
-    at step 0 has gap 1.
 
     The work is O(m B), for any H, if the arrays are donated and the same program reads
     `log_count` from the returned arrays: a read of the arrays before costs a copy of
     them.
-
-    References:
-      Yi et al., RecSys 2019, algorithms 2 and 3.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
     place = jnp.where((ids < 0)[None], stored, place)  # a negative id is padding
     now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return _updated(frequency, place, now, alpha)
 
     def update_own(
         frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
     ) -> Frequency:
-        own = own_places(place, frequency.gap.shape[1])
+        own = shards.own_places(place, frequency.gap.shape[1])
         return _updated(frequency, own, now, alpha)
 
-    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
-    on_own = on_shards(update_own, (spread, WHOLE, WHOLE, WHOLE), spread)
+    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
+    on_own = shards.on_shards(
+        update_own, (spread, shards.WHOLE, shards.WHOLE, shards.WHOLE), spread
+    )
     return on_own(frequency, place, now, alpha)
 
 
@@ -256,9 +230,6 @@ def log_count(
     per batch. The largest gap is taken because a collision can only shorten gaps. The
     time since the last hit, t - A, is a lower bound of the gap that is under way, so
     that items which stopped occurring, or never did, decay (t = step + 1).
-
-    References:
-      Yi et al., RecSys 2019, algorithm 3, without t - A.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
@@ -272,20 +243,22 @@ def _read(frequency: Frequency, place: jax.Array) -> Frequency:
     """Return both arrays at buckets [m, ...]."""
     hashes = place.shape[0]
     row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * (place.ndim - 1))
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return Frequency(frequency.last[row, place], frequency.gap[row, place])
 
     def read_own(frequency: Frequency, place: jax.Array) -> Frequency:
-        own = own_places(place, frequency.gap.shape[1])
+        own = shards.own_places(place, frequency.gap.shape[1])
         return jax.tree.map(
-            lambda values: over_tables(
+            lambda values: shards.over_tables(
                 values.at[row, own].get(mode="fill", fill_value=0)
             ),
             frequency,
         )
 
-    spread = Frequency(BY_COLUMNS, BY_COLUMNS)  # type: ignore[arg-type]
-    return on_shards(read_own, (spread, WHOLE), WHOLE)(frequency, place)
+    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
+    return shards.on_shards(read_own, (spread, shards.WHOLE), shards.WHOLE)(
+        frequency, place
+    )
 
 
 def log_q(
@@ -295,11 +268,7 @@ def log_q(
     step: jax.Array | int,
     buckets: int | None = None,
 ) -> jax.Array:
-    """Log probability of one draw: log_count - log(batch_size), [...] float32.
-
-    The batch counts as batch_size draws. Nothing is clipped: an item in every batch
-    gets 1 / batch_size, its largest possible estimate.
-    """
+    """Log probability of one of batch_size draws, at most -log(batch_size)."""
     count = log_count(frequency, ids, step, buckets)
     return count - jnp.log(jnp.float32(batch_size))
 
@@ -322,7 +291,7 @@ class Counted(NamedTuple):
 
     def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
         """Log probability [...] that a positive of the batch is the item."""
-        return take(self.log_q_plus, items)
+        return shards.take(self.log_q_plus, items)
 
     def log_once(
         self, memory: dict, batch: Batch, others: Any, items: jax.Array
@@ -331,7 +300,7 @@ class Counted(NamedTuple):
 
         1 - (1 - q+)^(n - 1) for n - 1 other rows.
         """
-        return log_inclusion(take(self.log_q_plus, items), others)
+        return log_inclusion(shards.take(self.log_q_plus, items), others)
 
 
 class Streamed(NamedTuple):

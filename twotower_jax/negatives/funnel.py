@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import Lazy, jax, jnp
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
-from twotower_jax.registry import Lazy, check_choice, key, tag
+from twotower_jax.negatives.source import RowPools
+from twotower_jax.registry import check_choice, key, tag
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.data import shards
-    from twotower_jax.negatives import source
-    from twotower_jax.negatives.source import RowPools
 else:
-    jnp, shards = Lazy("jax.numpy"), Lazy("twotower_jax.data.shards")
-    source = Lazy("twotower_jax.negatives.source")
+    shards = Lazy("twotower_jax.data.shards")
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
@@ -70,7 +66,6 @@ class Funnel(Pooled):
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then stages and weights."""
         super().__post_init__()
         for name in self.stages:
             parse_stage(name)
@@ -89,7 +84,7 @@ class Funnel(Pooled):
         def rows_of(values: Any, padding: float) -> jax.Array:
             return shards.take_known(jnp.asarray(values), place, padding)
 
-        return source.RowPools(
+        return RowPools(
             rows_of(pools.item, step.inputs.num_items),
             rows_of(pools.log_prob, -jnp.inf),
             rows_of(pools.stage, -1),

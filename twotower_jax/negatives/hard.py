@@ -14,20 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.registry import Choice, Choices, Lazy, key, tag
+from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.negatives.source import Batch, Count, Keys, Listed, RowPools, Slots
+from twotower_jax.registry import Choice, Choices, key, tag
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.negatives import easy as easy_laws
-    from twotower_jax.negatives import source
-    from twotower_jax.negatives.easy import EasyLaw, KnownLaw
-    from twotower_jax.negatives.source import Batch, Count, Keys, RowPools, Slots
+    from twotower_jax.negatives.easy import EasyLaw
 else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
     easy_laws = Lazy("twotower_jax.negatives.easy")
-    source = Lazy("twotower_jax.negatives.source")
 
 
 HARD: Choices[Hard] = Choices("negatives.hard.source")
@@ -82,7 +77,7 @@ class HardStep(NamedTuple):
     memory: dict[str, Any]  # memories of all sources
     key: Keys  # keys of the step
     batch: Batch  # B rows
-    easy: EasyLaw | KnownLaw  # the law of easy draws, from which candidates come
+    easy: EasyLaw  # the law of easy draws, from which candidates come
     num: int  # number of slots of a row
 
 
@@ -91,18 +86,13 @@ class Hard(Choice):
     """Base of the sources of hard draws, which slots mix with easy ones.
 
     A subclass defines `draw_slots`, and `counts` where its draws have no pools.
-
-    Class attributes:
-      of_log: whether the pools are those of the log's funnel.
-      scored: whether the model scores candidates.
-      per_slot: whether each slot has candidates of its own.
-      every_row: whether no row lacks hard draws, as a row with an empty pool does.
     """
 
     choices: ClassVar[Choices[Hard]] = HARD
-    of_log: ClassVar[bool] = False
-    scored: ClassVar[bool] = False
-    per_slot: ClassVar[bool] = False
+    of_log: ClassVar[bool] = False  # whether the pools are those of the log's funnel
+    scored: ClassVar[bool] = False  # whether the model scores candidates
+    per_slot: ClassVar[bool] = False  # whether each slot has candidates of its own
+    # whether no row lacks hard draws, as a row with an empty pool does
     every_row: ClassVar[bool] = False
 
     source: str = tag("", decides=hard_negatives)
@@ -149,7 +139,7 @@ class Hard(Choice):
         pool = drawn.pool
         if not pool.size:
             return []
-        return [source.Listed(pool.item, pool.log_prob + log_num)]
+        return [Listed(pool.item, pool.log_prob + log_num)]
 
 
 @dataclass(unsafe_hash=True)

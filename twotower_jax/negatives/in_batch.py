@@ -28,15 +28,6 @@ from twotower_jax.negatives.source import (
 class InBatch(Source):
     """The positives of the other rows, n - 1 draws from q+.
 
-    Examples:
-      >>> from twotower_jax.negatives import Counted
-      >>> source = InBatch(Counted(jnp.log(jnp.array([0.75, 0.25]))), 2)
-      >>> batch = Batch(jnp.arange(4), jnp.array([0, 0, 1, 0]))
-      >>> drawn = source.draw({}, Keys(0), batch)
-      >>> log_n = source.log_count({}, batch, drawn, jnp.array([[0, 1]]))
-      >>> jnp.exp(log_n).round(2).tolist()  # 3 draws of 3/4 and 1/4
-      [[2.25, 0.75]]
-
     References:
       Yi et al., Sampling-bias-corrected neural modeling for large corpus item
       recommendations, RecSys 2019.

@@ -13,20 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import (
-    BY_BATCH,
-    BY_ROWS,
-    WHOLE,
-    most_of_devices,
-    on_shards,
-    table_shards,
-    take,
-    take_own,
-    take_rows,
-)
+from twotower_jax.data import shards
 from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
 from twotower_jax.negatives.source import Batch
-from twotower_jax.registry import Registry
 
 # Positives of the rows that are looked up at a time. A CPU loses less by a small chunk
 # than by the padding of a large one.
@@ -36,25 +25,6 @@ CHUNK, CPU_CHUNK = 2**15, 2**13
 def chunk_here() -> int:
     """Return the positives in a chunk, on the devices of this process together."""
     return min(CHUNK, CPU_CHUNK) if jax.default_backend() == "cpu" else CHUNK
-
-
-class Mask(NamedTuple):
-    """Items that are masked in a row; a choice of ``negatives.mask``."""
-
-    # Every draw of the row's own item is masked. Otherwise only the row's own positive
-    # is, and other draws of its item count
-    same_item: bool
-    user_positives: bool  # Every training positive of the row's user is masked
-
-
-MASKS: Registry[Mask] = Registry(
-    "negatives.mask",
-    {
-        "none": Mask(same_item=False, user_positives=False),
-        "same_item": Mask(same_item=True, user_positives=False),
-        "user_positives": Mask(same_item=True, user_positives=True),
-    },
-)
 
 
 class UserPositives(NamedTuple):
@@ -105,12 +75,12 @@ class _Lists(NamedTuple):
     @property
     def size(self) -> int:
         """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
-        return max(1, chunk_here() // table_shards())
+        return max(1, chunk_here() // shards.table_shards())
 
     @property
     def chunks(self) -> jax.Array:
         """Return the chunks of the longest such list of a device, [] int32."""
-        return most_of_devices(-(-self.ends[-1] // self.size))
+        return shards.most_of_devices(-(-self.ends[-1] // self.size))
 
     def chunk(self, number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return rows and items of a chunk of the list; row B behind its end."""
@@ -118,7 +88,7 @@ class _Lists(NamedTuple):
         row = jnp.searchsorted(self.ends, flat, side="right").astype(jnp.int32)
         # Behind the end the last row is read.
         at = jnp.minimum(row, self.begin.shape[0] - 1)
-        return row, take_own(self.item, flat + (self.end - self.ends)[at])
+        return row, shards.take_own(self.item, flat + (self.end - self.ends)[at])
 
 
 def _on_rows(
@@ -126,13 +96,15 @@ def _on_rows(
 ) -> jax.Array:
     """Return the value of a function for all rows; a device computes its own rows."""
     first, item = jax.tree.map(jnp.asarray, positives)
-    lists = _Lists(take(first, users), take(first, users + 1), item)
+    lists = _Lists(shards.take(first, users), shards.take(first, users + 1), item)
     if jax.sharding.get_abstract_mesh().size <= 1:
         return function(lists, items)
 
-    parts: tuple[Any, ...] = (BY_BATCH, BY_BATCH, BY_ROWS)
-    of_items = BY_BATCH if items.ndim > 1 else WHOLE
-    return on_shards(function, (_Lists(*parts), of_items), BY_BATCH)(lists, items)
+    parts: tuple[Any, ...] = (shards.BY_BATCH, shards.BY_BATCH, shards.BY_ROWS)
+    of_items = shards.BY_BATCH if items.ndim > 1 else shards.WHOLE
+    return shards.on_shards(function, (_Lists(*parts), of_items), shards.BY_BATCH)(
+        lists, items
+    )
 
 
 def seen_places(
@@ -161,7 +133,7 @@ def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> ja
 
 
 def _contained_in_rows(lists: _Lists, items: jax.Array) -> jax.Array:
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return _found(lists.item, lists.begin, lists.end, items)
 
     def look_up(number: jax.Array, found: jax.Array) -> jax.Array:
@@ -199,7 +171,10 @@ def _found(
 
 def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
     """Whether each item is not known yet at the moment of the row, [B, K] bool."""
-    return take(known.place, items) >= take_rows(known.number, batch.rows)[:, None]
+    return (
+        shards.take(known.place, items)
+        >= shards.take_rows(known.number, batch.rows)[:, None]
+    )
 
 
 @dataclass(frozen=True)
@@ -235,31 +210,27 @@ class RowMasks:
 
     def of_columns(self, batch: Batch, items: jax.Array) -> tuple[jax.Array, ...]:
         """Masked items of each row among ascending items [U], without the row's own."""
+        users: Any = batch.queries.user if self.positives else ()
         parts = [
-            *(seen_places(one, batch.queries.user, items) for one in self.positives),
-            *(unknown_items(one, batch, items[None, :]) for one in self.known),
+            *(seen_places(lists, users, items) for lists in self.positives),
+            *(unknown_items(moments, batch, items[None, :]) for moments in self.known),
         ]
         return (functools.reduce(jnp.logical_or, parts),) if parts else ()
 
 
 class ScoreFilter(NamedTuple):
-    """The filter of negatives that score nearly as high as the positive.
+    """The filter of negatives that score nearly as high as the positive."""
 
-    Attributes:
-      gamma: [] negatives from gamma times the score of the positive on are left out.
-      warmup: [] steps before they are.
-    """
-
+    # [] negatives from gamma times the score of the positive on are left out
     gamma: Any
-    warmup: Any
+    warmup: Any  # [] steps before they are
 
     def limit(self, step: jax.Array, positive: jax.Array) -> jax.Array:
         """Score from which on a negative is left out of its row: gamma s_p.
 
-        Negative j is kept iff s_j < gamma s_p, with scores of the current model before
-        any correction. Both sides may be over the temperature, which is positive.
-        Likely false negatives are left out so; with s_p < 0 and gamma < 1 some are that
-        score below p.
+        Both are scores of the current model before any correction, and may be over the
+        temperature. Likely false negatives are left out so; with s_p < 0 and gamma < 1
+        some are that score below p.
 
         References:
           Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,

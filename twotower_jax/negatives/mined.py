@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import Lazy, jnp, np
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
-from twotower_jax.registry import Lazy, check_keys, key, section, tag
+from twotower_jax.negatives.source import RowPools, row_pools
+from twotower_jax.registry import check_keys, key, section, tag
 
 if TYPE_CHECKING:
-    import jax.numpy as jnp
-    import numpy as np
-
     from twotower_jax.data import shards
-    from twotower_jax.negatives import source
-    from twotower_jax.negatives.source import RowPools
 else:
-    np, jnp, shards = map(Lazy, ("numpy", "jax.numpy", "twotower_jax.data.shards"))
-    source = Lazy("twotower_jax.negatives.source")
+    shards = Lazy("twotower_jax.data.shards")
 
 
 @dataclass(unsafe_hash=True)
@@ -52,7 +48,6 @@ class MinedConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then that pools are renewed, and the window."""
         check_keys(self, "negatives.hard.mined")
         if self.warmup + self.every >= 1:
             raise InputError(
@@ -82,7 +77,7 @@ class Mined(Pooled):
         present = item < step.inputs.num_items
         number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
         log_prob = jnp.where(present, -jnp.log(number), -jnp.inf)
-        return source.row_pools(item, log_prob)
+        return row_pools(item, log_prob)
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
@@ -95,10 +90,6 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarra
       items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
         -1 of `top_k`, is padding.
       num_items: size of the catalogue, the id of padding in the result.
-
-    Examples:
-      >>> window(np.array([[4, 2, 7, -1]]), 1, 4, num_items=9).tolist()
-      [[2, 7, 9]]
     """
     if not 0 <= first < end:
         raise ValueError(

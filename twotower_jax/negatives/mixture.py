@@ -48,28 +48,15 @@ from twotower_jax.negatives.source import (
     log_sum_of,
     no_pools,
 )
-from twotower_jax.registry import Registry
+from twotower_jax.registry import check_choice
 
 NO_MEMORY = Counted(())  # type: ignore[arg-type]
 # Key of stored entries where rows mask no item: no row has it.
 NO_KEY = -2
 
 
-class Correction(NamedTuple):
-    """Logits that are corrected by log q; a choice of ``loss.logq.correct``."""
-
-    negatives: bool  # Whether the negatives are corrected
-    positive: bool  # Whether the positive is corrected too
-
-
-CORRECTIONS: Registry[Correction] = Registry(
-    "loss.logq.correct",
-    {
-        "all": Correction(negatives=True, positive=True),
-        "negatives": Correction(negatives=True, positive=False),
-        "none": Correction(negatives=False, positive=False),
-    },
-)
+# Logits that log q corrects: of the negatives and the positive, of one, or of none.
+CORRECTIONS = ("all", "negatives", "none")
 
 
 class Draws(NamedTuple):
@@ -110,7 +97,7 @@ class Mixture:
     sources: tuple[Source, ...]  # sources, of any number
     num_items: int  # size of the catalogue
     masks: RowMasks  # what is masked in a row
-    correct: Correction = CORRECTIONS["all"]  # which logits log q corrects
+    correct: str = "all"  # of `CORRECTIONS`
     # the law of the positives of a batch, which may have a memory
     positives: PositiveLaw = NO_MEMORY
     strength: tuple[Any, ...] = ()  # (factor of log q,) where it is not 1
@@ -119,7 +106,7 @@ class Mixture:
     merged: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse the items of the batch twice: they are columns once."""
+        check_choice("Mixture.correct", self.correct, CORRECTIONS)
         if len(self._of_batch) > 1:
             raise ValueError(
                 f"{len(self._of_batch)} sources are InBatch, but the items of a batch "
@@ -161,16 +148,16 @@ class Mixture:
 
     def collect(self, batch: Batch, drawn: tuple[Candidates, ...]) -> Draws:
         """The negatives of a batch from what each source drew."""
-        slots = [one for one in drawn if isinstance(one, Slots)]
+        slots = [each for each in drawn if isinstance(each, Slots)]
         empty = jnp.zeros((batch.size, 0), jnp.int32)
         none = Slots(empty, empty > 0, no_pools(batch.size))
         if len(slots) > 1:
             items, hard = (
                 jnp.concatenate(parts, axis=1)
-                for parts in zip(*(one[:2] for one in slots), strict=True)
+                for parts in zip(*(each[:2] for each in slots), strict=True)
             )
             slots = [Slots(items, hard, slots[0].pool)]
-        stored = tuple(one for one in drawn if isinstance(one, Stored))
+        stored = tuple(each for each in drawn if isinstance(each, Stored))
         columns = self._columns(batch, drawn)
         return Draws(columns, slots[0] if slots else none, stored, drawn)
 
@@ -206,7 +193,10 @@ class Mixture:
         """Expected counts of all sources, or of all but one, which add up.
 
         Those by item come first, and lists of rows last, whatever the sources' order.
+        There are none where no negative is corrected.
         """
+        if self.correct == "none":
+            return []
         counts: list[Count] = []
         for source, drawn in zip(self.sources, draws.drawn, strict=True):
             if source is not without:
@@ -220,19 +210,11 @@ class Mixture:
 
         It is 0 where no negative is corrected; padding has the count of any item.
         """
-        return self._in_rows(self._counts(memory, batch, draws), items)
-
-    def _counts(
-        self, memory: Memory, batch: Batch, draws: Draws, without: Source | None = None
-    ) -> list[Count]:
-        """Return the counts of a correction, none where no negative is corrected."""
-        if not self.correct.negatives:
-            return []
-        return self.counts(memory, batch, draws, without)
+        return self._in_rows(self.counts(memory, batch, draws), items)
 
     def _in_rows(self, counts: list[Count], items: jax.Array) -> jax.Array:
         """Return log counts of items [1 or B, K] in their rows."""
-        if not self.correct.negatives:
+        if self.correct == "none":
             return jnp.zeros(items.shape, jnp.float32)
         return log_sum_of(counts, jnp.minimum(items, self.num_items - 1))
 
@@ -240,7 +222,7 @@ class Mixture:
         self, memory: Memory, batch: Batch, draws: Draws, weight: jax.Array
     ) -> Terms:
         """Masks and corrections of scores, with weights [B] of rows in the loss."""
-        drawn, counts = draws.columns, self._counts(memory, batch, draws)
+        drawn, counts = draws.columns, self.counts(memory, batch, draws)
         items = drawn.encode_ids[: drawn.log_mult.shape[0]]
         by_item, group = self._by_group(counts, batch, items)
         columns = ColumnTerms(
@@ -249,7 +231,7 @@ class Mixture:
         for source, entries in zip(self.sources, draws.drawn, strict=True):
             if isinstance(entries, Stored):
                 items = jnp.concatenate([items, entries.items])
-                others = self._counts(memory, batch, draws, without=source)
+                others = self.counts(memory, batch, draws, without=source)
                 columns = self._append(columns, others, batch, entries)
         own = self._in_rows(counts, batch.items[:, None])
         own = jnp.broadcast_to(own, (batch.size, 1))[:, 0]
@@ -275,10 +257,10 @@ class Mixture:
                 columns = columns._replace(first=(_first_columns(distinct),))
             rows = rows._replace(
                 seen=self.masks.of_columns(batch, distinct.ids),
-                listed=tuple(self._listed_terms(one, distinct) for one in listed),
+                listed=tuple(self._listed_terms(count, distinct) for count in listed),
             )
         shift = jnp.zeros_like(own)
-        if self.correct.positive:
+        if self.correct == "all":
             shift = -tempered(own, self.strength)
         return Terms(columns, rows, shift)
 
@@ -296,7 +278,7 @@ class Mixture:
         self, counts: list[Count], batch: Batch, items: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """Return log counts [G, C] of columns by group of rows, and the groups."""
-        if not self.correct.negatives:
+        if self.correct == "none":
             return jnp.zeros((1, items.shape[0]), jnp.float32), ()
         items = jnp.minimum(items[None, :], self.num_items - 1)
         dense = [count.log_count(items) for count in counts if isinstance(count, Dense)]
@@ -320,7 +302,7 @@ class Mixture:
         if not self.masks.same_item:
             key = jnp.full_like(key, NO_KEY)
         log_count, _ = self._by_group(others, batch, entries.items)
-        if self.correct.negatives:
+        if self.correct != "none":
             log_count = jnp.logaddexp(log_count, entries.log_count[None, :])
         groups = max(columns.log_count.shape[0], log_count.shape[0])
         both = [

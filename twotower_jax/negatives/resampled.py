@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from twotower_jax.lazy import jax, jnp
 from twotower_jax.negatives.hard import (
     HARD,
     Hard,
@@ -14,16 +15,8 @@ from twotower_jax.negatives.hard import (
     hard_negatives,
     has_pool,
 )
-from twotower_jax.registry import Lazy, key, tag
-
-if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
-    from twotower_jax.negatives import source
-else:
-    jax, jnp = Lazy("jax"), Lazy("jax.numpy")
-    source = Lazy("twotower_jax.negatives.source")
+from twotower_jax.negatives.source import row_pools
+from twotower_jax.registry import key, tag
 
 
 def resampled_log_prob(
@@ -107,4 +100,4 @@ class Resampled(Hard):
         drawn = draw_hard(key, ids, log_weight, step.num)
         drawn = jnp.where(has_pool(log_weight)[:, None], drawn, easy.num_items)
         law = resampled_log_prob(ids, log_weight, log_q, alone=inputs.alone)
-        return HardDraws(drawn, source.row_pools(ids, law))
+        return HardDraws(drawn, row_pools(ids, law))

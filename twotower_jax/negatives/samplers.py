@@ -1,21 +1,17 @@
 """Laws of easy draws: the choices of ``negatives/easy=``, a weight for each item.
 
-An easy draw is item i with the probability w_i / sum_j w_j (`proposals`).
+An easy draw is item i with the probability w_i / sum_j w_j (`easy.Proposal`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from twotower_jax.lazy import np
 from twotower_jax.negatives.hard import hard_negatives
-from twotower_jax.registry import Choice, Choices, Lazy, key, tag
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.registry import Choice, Choices, key, tag
 
 EASY: Choices[Sampler] = Choices("negatives.easy.sampler")
 

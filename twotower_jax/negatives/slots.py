@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.negatives.easy import EasyLaw, KnownLaw
+from twotower_jax.negatives.easy import EasyLaw
 from twotower_jax.negatives.hard import Hard, HardInputs, HardStep, has_pool
 from twotower_jax.negatives.source import (
     Batch,
@@ -71,7 +71,7 @@ def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
 class RowSlots(Source):
     """Slots of each row: easy draws, and hard ones with easy draws in their place."""
 
-    easy: EasyLaw | KnownLaw  # law of the easy draws
+    easy: EasyLaw  # law of the easy draws
     easy_num: int  # easy slots of a row
     hard_num: int  # hard slots of a row
     hard: Hard  # choice of the hard draws

@@ -13,26 +13,24 @@ Candidates say by their type who has them: `Shared` ones are columns of all rows
 `Slots` belong to a row, and `Stored` ones are columns that come with their embeddings.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+from twotower_jax.lazy import Lazy, jax, jnp
 
-from twotower_jax import keys
+if TYPE_CHECKING:
+    from twotower_jax import keys
+else:
+    keys = Lazy("twotower_jax.keys")
 
 Memory = dict[str, Any]
 
 
 class Keys(NamedTuple):
-    """The random keys of a step: functions of seed, stream and step, never carried.
-
-    Examples:
-      >>> key = Keys(0, step=7)
-      >>> bool(key("easy") == Keys(0, step=7)("easy"))
-      True
-    """
+    """The random keys of a step: functions of seed, stream and step, never carried."""
 
     seed: jax.Array | int  # seed of the run
     step: jax.Array | int = 0  # optimizer step
@@ -227,13 +225,13 @@ def add_by_law(counts: list[Count]) -> list[ByItem]:
     return list(laws.values())
 
 
-def _add(one: ByItem, other: ByItem) -> ByItem:
+def _add(first: ByItem, other: ByItem) -> ByItem:
     """Return the sum of draws from one law."""
-    if one.group and other.group and one.group[0] is not other.group[0]:
-        one, other = by_row(one, one.group[0].shape[0]), by_row(other, 0)
-        other = other._replace(group=one.group)
-    group = one.group or other.group
-    return one._replace(draws=one.draws + other.draws, group=group)
+    if first.group and other.group and first.group[0] is not other.group[0]:
+        first, other = by_row(first, first.group[0].shape[0]), by_row(other, 0)
+        other = other._replace(group=first.group)
+    group = first.group or other.group
+    return first._replace(draws=first.draws + other.draws, group=group)
 
 
 def by_row(count: ByItem, rows: int) -> ByItem:

@@ -26,13 +26,9 @@ class Candidates(NamedTuple):
 
 
 class BlackBox:
-    """A loss function, differentiated by JAX where it can trace it.
+    """A loss function, differentiated by JAX where it can trace it, or by differences.
 
-    Otherwise derivatives are central finite differences.
-
-    Args:
-      loss: Function of scores, candidate ids and log q.
-      temperature: Factor between logits and the scores that the function receives.
+    The temperature is the factor between logits and the scores that the loss receives.
     """
 
     def __init__(self, loss: LossFunction, temperature: float):
@@ -94,7 +90,6 @@ class BlackBox:
         return (ahead - behind) / (2 * STEP)
 
     def _traced(self, scores: jax.Array, ids: jax.Array, log_q: jax.Array) -> jax.Array:
-        """Return the loss as a traced scalar."""
         result = self._loss(self.temperature * scores, ids, log_q)
         if not isinstance(result, jax.Array) or result.shape:
             raise TypeError("not a scalar of JAX")
@@ -102,7 +97,6 @@ class BlackBox:
 
 
 def _scalar(result: Any) -> float:
-    """Return a loss as a number."""
     shape = getattr(result, "shape", ())
     try:
         if len(tuple(shape)):

@@ -80,7 +80,6 @@ def audit(
 
 
 def _check(draws: int, temperature: float, log_q: str) -> None:
-    """Refuse numbers out of range and an unknown kind of log q."""
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws={draws!r} must be a whole number, at least 1")
     if not 0 < temperature < float("inf"):

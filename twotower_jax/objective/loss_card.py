@@ -50,12 +50,12 @@ def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOp
         forces(box, make(scores, number), catalogue, scores)
         for number in range(1, 1 + MEASURES)
     ]
-    others = [_move(one) for one in measured]
+    others = [_move(measure) for measure in measured]
     return FreeOptimum(
         scores + np.mean(others, axis=0),
         np.array(others),
-        float(np.mean([one.pull.sum() for one in measured])),
-        float(np.mean([one.push.sum() for one in measured])),
+        float(np.mean([measure.pull.sum() for measure in measured])),
+        float(np.mean([measure.push.sum() for measure in measured])),
     )
 
 
@@ -167,29 +167,20 @@ HIT = 0.02
 
 @dataclass(frozen=True)
 class LossCard:
-    """The optimum of a loss, for one user of a small catalogue.
+    """The optimum of a loss, for one user of a small catalogue."""
 
-    Attributes:
-      slope: Slope of the optimum on log P(i | u), over common items.
-      drift: {group: mean of the optimum minus log P, less the mean over common items}.
-      error: Largest standard deviation of a drift over sets of draws.
-      response: Derivative of the loss by a negative's log q, in units of that by its
-        logit; -1 where log q is subtracted from the logit.
-      positive_response: The same of the positive; 0 where it is not corrected.
-      hits: Whether a draw that equals the positive is a negative of its row.
-      alarms: Sentences on faults; none for a loss whose optimum is log P.
-    """
-
-    slope: float
+    slope: float  # of the optimum on log P(i | u), over common items
+    # {group: mean of the optimum minus log P, less the mean over common items}
     drift: dict[str, float]
-    error: float
+    error: float  # largest standard deviation of a drift over sets of draws
+    # derivative of the loss by a negative's log q, in units of that by its logit; -1
+    # where log q is subtracted from the logit
     response: float
-    positive_response: float
-    hits: bool
-    alarms: tuple[str, ...]
+    positive_response: float  # the same of the positive; 0 where it is not corrected
+    hits: bool  # whether a draw that equals the positive is a negative of its row
+    alarms: tuple[str, ...]  # on faults; none for a loss whose optimum is log P
 
     def __str__(self) -> str:
-        """Return the card as lines of text."""
         drift = "   ".join(f"{name} {value:+.2f}" for name, value in self.drift.items())
         corrected = "corrected" if self.positive_response < -0.5 else "not corrected"
         hits = "negatives of their row" if self.hits else "masked"

@@ -38,7 +38,7 @@ from twotower_jax.negatives.easy import (
 )
 from twotower_jax.negatives.frequency import log_effective, log_frequency
 from twotower_jax.negatives.funnel import parse_stage
-from twotower_jax.negatives.masks import MASKS, ScoreFilter, user_positives
+from twotower_jax.negatives.masks import ScoreFilter, user_positives
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.registry import split
 from twotower_jax.run.loader import (
@@ -95,7 +95,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     order = make_order(config, data, weights, history if end_to_end(config) else None)
     schedule = make_schedule(config, data.split)
     known, positives = known_at(config, data), None
-    if MASKS[negatives.mask].user_positives:
+    if negatives.mask == "user_positives":
         sizes = log.num_users, log.num_items
         positives = user_positives(known_pairs.user, known_pairs.item, *sizes)
     if on_host:

@@ -14,8 +14,8 @@ from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
 from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
 from twotower_jax.negatives.hard import HardInputs
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
-from twotower_jax.negatives.masks import MASKS, RowMasks
-from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture
+from twotower_jax.negatives.masks import RowMasks
+from twotower_jax.negatives.mixture import Draws, Mixture
 from twotower_jax.negatives.slots import RowSlots, ratio_at, switches
 from twotower_jax.negatives.source import Batch, Keys, Source
 from twotower_jax.registry import join
@@ -34,7 +34,7 @@ def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
         sources=_sources(program, data, state, law),
         num_items=structure.num_items,
         masks=row_masks(program, data),
-        correct=CORRECTIONS[structure.correct],
+        correct=structure.correct,
         positives=law,
         strength=hyper.logq_strength,
         merged=structure.merged_size > 0,
@@ -45,7 +45,7 @@ def row_masks(program: Program, data: TrainData) -> RowMasks:
     """Masks of negatives of a program: items that a row never takes as one."""
     return RowMasks(
         program.structure.num_items,
-        MASKS[program.structure.negatives.mask].same_item,
+        program.structure.negatives.mask != "none",
         _present(data.positives),
         _present(data.known),
     )
@@ -55,7 +55,7 @@ def _present(value: Any) -> tuple[Any, ...]:
     return () if value is None else (value,)
 
 
-def easy_law(program: Program, data: TrainData) -> EasyLaw | KnownLaw:
+def easy_law(program: Program, data: TrainData) -> EasyLaw:
     """The law of easy draws, restricted to known items where rows do that."""
     hyper, num_items = program.hyper, program.structure.num_items
     for tree in hyper.known_mass:
@@ -99,7 +99,7 @@ def _sources(
     if negatives.in_batch:
         history = structure.model.query.history
         longest = history.length if structure.end_to_end and history else 0
-        own = not MASKS[negatives.mask].user_positives
+        own = negatives.mask != "user_positives"
         sources.append(InBatch(law, num_items, negatives.distinct, longest, own))
     if negatives.bank:
         dim = structure.model.candidate.dim
@@ -197,9 +197,11 @@ def diagnostics(
     bank, structure = state.samplers["bank"], program.structure
     items = jnp.minimum(bank.item, structure.num_items - 1)
     embed = jax.jit(net.embed_candidates, static_argnums=0)
-    moved = drift(bank, embed(structure.model, state.params, data.entities, items))
+    distance, cosine = drift(
+        bank, embed(structure.model, state.params, data.entities, items)
+    )
     return measured | {
         "bank age": float(mean_age(bank, state.step)),
-        "bank drift": float(moved.distance),
-        "bank cosine": float(moved.cosine),
+        "bank drift": float(distance),
+        "bank cosine": float(cosine),
     }

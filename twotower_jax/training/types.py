@@ -34,7 +34,7 @@ class Negatives(NamedTuple):
     # Whether the hard ratio decides which slots are hard; otherwise every hard slot is.
     mixes: bool = False
     bank: int = 0  # entries of the cross-batch bank
-    mask: str = "same_item"  # name in `MASKS`
+    mask: str = "same_item"  # none, same_item or user_positives
     top_k: int = 0  # negatives with the best scores that are kept; 0 keeps all
     distinct: bool = False  # whether an item counts once in a batch
 

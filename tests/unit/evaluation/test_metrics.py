@@ -206,12 +206,8 @@ def test_nothing_recommended():
 
 
 def test_catalogue_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="below the number of counts, 3, got 3"):
-        catalogue_metrics(np.array([[3]]), np.ones(3, int), [1])
     with pytest.raises(ValueError, match="cutoffs"):
         catalogue_metrics(np.array([[0]]), np.ones(3, int), [2])
-    with pytest.raises(ValueError, match="counts"):
-        catalogue_metrics(np.array([[0]]), np.ones(0, int), [1])
 
 
 @pytest.mark.parametrize(

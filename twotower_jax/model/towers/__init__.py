@@ -25,24 +25,3 @@ from twotower_jax.model.towers.choice import (
     baseline,
     baselines_for,
 )
-
-__all__ = [
-    "BASELINES",
-    "TOWERS",
-    "Baseline",
-    "BuyAgain",
-    "Ease",
-    "EaseConfig",
-    "Ials",
-    "IalsConfig",
-    "ItemKnn",
-    "ItemKnnConfig",
-    "Popularity",
-    "Scores",
-    "SequenceConfig",
-    "Tower",
-    "Towers",
-    "TwoTower",
-    "baseline",
-    "baselines_for",
-]

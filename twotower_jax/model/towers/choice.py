@@ -8,19 +8,13 @@ baseline has no towers: it scores items from the clicks alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import Choice, Choices, Lazy, check_keys, key, section
-
-if TYPE_CHECKING:
-    import jax
-    import numpy as np
-else:
-    np = Lazy("numpy")
-
+from twotower_jax.lazy import jax, np
+from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 # A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
 Clicks = Any
@@ -38,7 +32,7 @@ class Tower(NamedTuple):
     init: Callable[[jax.Array], dict]
     # (params, vectors) -> embeddings [E, dim]; vectors holds one float32 [E, dim] per
     # feature, numeric features last, 0 where a value is missing
-    apply: Callable[[dict, Sequence[jax.Array]], jax.Array]
+    apply: Callable[..., jax.Array]
 
 
 def reads_history(values: Mapping[str, Any]) -> bool:
@@ -84,7 +78,6 @@ class SequenceConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "towers.sequence")
 
 
@@ -212,7 +205,6 @@ class Towers(Choice):
         return [name for name in names if name not in shared]
 
     def __post_init__(self) -> None:
-        """Check the name and each value, then the features."""
         self.kind = self.kind or "two_tower"  # a file of the group may name none
         TOWERS[self.kind]  # an unknown name
         check_keys(self, "towers")
@@ -262,9 +254,12 @@ class Towers(Choice):
     def _check_sequence(self) -> None:
         """Check the transformer, and that nothing is set for one that is not there."""
         if self.history_pooling != "transformer":
-            if self.sequence != SequenceConfig():
+            default = vars(SequenceConfig())
+            if set_here := {
+                k: v for k, v in vars(self.sequence).items() if v != default[k]
+            }:
                 raise InputError(
-                    f"towers.sequence={_changed(self.sequence)} has no use with "
+                    f"towers.sequence={set_here} has no use with "
                     f"towers.history_pooling={self.history_pooling}; set it to "
                     "transformer (towers=sequence), or leave towers.sequence out"
                 )
@@ -282,29 +277,18 @@ class Towers(Choice):
             )
 
 
-def _changed(section: SequenceConfig) -> dict[str, float]:
-    """Return the keys of a section that differ from their defaults."""
-    default = vars(SequenceConfig())
-    return {name: v for name, v in vars(section).items() if v != default[name]}
-
-
 @dataclass(unsafe_hash=True)
 class Baseline(Towers):
     """Base of the baselines: scores of items from the clicks, without samples.
 
     A subclass is a choice of ``towers=`` too, registered by ``@baseline``.
-
-    Class attributes:
-      label: its name in tables.
-      shared: whether every query has the same scores.
-      seeded: whether the fit depends on the seed.
-      again: whether it recommends the items of the history, and so needs queries whose
-        seen items are not masked.
     """
 
-    label: ClassVar[str] = ""
-    shared: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
+    label: ClassVar[str] = ""  # its name in tables
+    shared: ClassVar[bool] = False  # whether every query has the same scores
+    seeded: ClassVar[bool] = False  # whether the fit depends on the seed
+    # whether it recommends the items of the history, and so needs queries whose seen
+    # items are not masked
     again: ClassVar[bool] = False
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
@@ -332,7 +316,9 @@ def baseline(choice: type[B]) -> type[B]:
 
 def baselines_for(mask_seen: bool) -> list[str]:
     """Names of the baselines that can recommend anything of their own."""
-    return [kind for kind, one in BASELINES.items() if not (one.again and mask_seen)]
+    return [
+        kind for kind, choice in BASELINES.items() if not (choice.again and mask_seen)
+    ]
 
 
 # --- clicks as a sparse matrix --------------------------------------------------------

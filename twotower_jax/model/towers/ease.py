@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from twotower_jax.data.memory import available_memory
 from twotower_jax.errors import InputError
+from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.model.towers.item_knn import neighbours
-from twotower_jax.registry import Lazy, check_keys, key
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.registry import check_keys, key
 
 BLOCK = 512  # rows of a large matrix that are handled at a time
 # Rows of a matrix that LAPACK inverts. With two threads the Cholesky factor of OpenBLAS
@@ -63,7 +59,6 @@ class EaseConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.ease")
 
 

@@ -6,15 +6,11 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
-from twotower_jax.registry import Lazy, check_keys, key
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.registry import check_keys, key
 
 # Factors that are gathered at a time: 2 MiB of float64, which fit into a cache.
 BLOCK = 2**18
@@ -56,7 +52,6 @@ class IalsConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.ials")
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
-from twotower_jax.registry import Lazy, check_keys, key
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
+from twotower_jax.registry import check_keys, key
 
 # Products of two clicks held at a time: less than 1 GB.
 BLOCK = 2**23
@@ -41,7 +37,6 @@ class ItemKnnConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "baseline.item_knn")
 
 

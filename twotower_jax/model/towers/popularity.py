@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline
-from twotower_jax.registry import Lazy
-
-if TYPE_CHECKING:
-    import numpy as np
-else:
-    np = Lazy("numpy")
 
 
 @baseline

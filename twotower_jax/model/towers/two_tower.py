@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from twotower_jax.lazy import Lazy, jax, jnp
 from twotower_jax.model.towers.choice import TOWERS, Tower, Towers
-from twotower_jax.registry import Lazy
 
 if TYPE_CHECKING:
-    import jax
-    import jax.numpy as jnp
-
     from twotower_jax.model import modules
 else:
-    jnp, modules = Lazy("jax.numpy"), Lazy("twotower_jax.model.modules")
+    modules = Lazy("twotower_jax.model.modules")
 
 
 @TOWERS.add
