@@ -22,9 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.study.permutation import holm
-from twotower_jax.study.spread import Spread, smallest_visible
-from twotower_jax.study.statistics import Difference, compare_all
+from twotower_jax.study.statistics import (
+    Difference,
+    Spread,
+    compare_all,
+    holm,
+    smallest_visible,
+)
 from twotower_jax.study.verdicts import BETTER, SEEDS, WITHIN, WORSE, verdict
 
 QUERIES, REST, ARMS = 200, 0.3, 8

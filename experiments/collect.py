@@ -17,9 +17,8 @@ from typing import Any
 
 import polars as pl
 
-from twotower_jax.study.arms import summary
 from twotower_jax.study.load import Study, load_study
-from twotower_jax.study.tables import heading, rank_arms
+from twotower_jax.study.tables import heading, rank_arms, summary
 
 HERE = Path(__file__).parent
 COLUMNS = ("arm", "seed", "metric", "value", "seconds", "examples_per_second")

@@ -13,13 +13,10 @@ from twotower_jax import __version__
 from twotower_jax.commands import (
     advise,
     audit,
-    check,
-    completion,
     data,
     explain,
     export,
     plan,
-    prepare,
     runs,
 )
 from twotower_jax.errors import (
@@ -29,7 +26,7 @@ from twotower_jax.errors import (
     file_error,
     shown,
 )
-from twotower_jax.sweeps.config_dir import (
+from twotower_jax.sweeps.overrides import (
     add_config_dir,
     after_command,
     check_config_dir,
@@ -68,7 +65,7 @@ def _command(arguments: list[str]) -> int:
     arguments = after_command(arguments)
     words = arguments[1:] if arguments[:1] == ["train"] else arguments
     if words[:1] in (["-sc"], ["--shell-completion"]):
-        return completion.complete(words, COMMANDS)
+        return explain.complete(words, COMMANDS)
     if (keys := explain.asked_keys(arguments)) and arguments[0] in explain.COMMANDS:
         return explain.explain(keys)
     if arguments[:1] == ["train"]:
@@ -121,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = group.add_subparsers(required=True, metavar="action")
     _add(actions, "list", lambda _: None, data.show_sources, "list the sources of logs")
-    _add(actions, "check", check.add_check, check.check, CHECK)
-    _add(actions, "prepare", prepare.add_prepare, prepare.prepare, PREPARE)
+    _add(actions, "check", data.add_check, data.check, CHECK)
+    _add(actions, "prepare", data.add_prepare, data.prepare, PREPARE)
     _add(actions, "fetch", data.add_fetch, data.fetch, FETCH)
     return parser
 

@@ -27,7 +27,7 @@ from run import SCHEMA
 from scipy.stats import kendalltau, spearmanr
 from verdicts import OWN, Table, differences, own_values
 
-from twotower_jax.study.permutation import holm
+from twotower_jax.study.statistics import holm
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt

@@ -18,7 +18,7 @@ from design import CHECKS, LOGS, TEMPERATURES, WORLDS, Check
 from run import SCHEMA
 from scipy import stats
 
-from twotower_jax.study.permutation import holm
+from twotower_jax.study.statistics import holm
 
 HERE = Path(__file__).parent
 OWN = "own"

@@ -15,8 +15,8 @@ from pathlib import Path
 import polars as pl
 from cells import insert, mean_text
 
-from twotower_jax.study.arms import study_table
 from twotower_jax.study.runs import read_runs
+from twotower_jax.study.tables import study_table
 
 HERE = Path(__file__).parent
 CELLS = [(s, m) for s in ("valid", "test") for m in ("recall@20", "ndcg@20")]

@@ -25,7 +25,7 @@ from helpers.markup import (
 from twotower_jax.cards.card import Card
 from twotower_jax.cards.store import find_cards
 from twotower_jax.notebook.study import Study
-from twotower_jax.report.figure_files import write_drawing
+from twotower_jax.report.canvas import write_drawing
 from twotower_jax.report.objective import card_figure
 from twotower_jax.run.folder import stored_config
 from twotower_jax.sweeps.overrides import override

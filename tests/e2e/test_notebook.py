@@ -18,10 +18,10 @@ from rich import console as rich_console
 import twotower_jax
 from twotower_jax.commands import train
 from twotower_jax.errors import InputError, NonFiniteLossError
-from twotower_jax.notebook.arms import choices, write_arms
+from twotower_jax.notebook.compare import choices, write_arms
 from twotower_jax.run.folder import stored_config
-from twotower_jax.study.differences import difference_cells
 from twotower_jax.study.load import load_study
+from twotower_jax.study.verdicts import difference_cells
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.overrides import override

@@ -5,8 +5,7 @@ import pytest
 from helpers import tiny
 from helpers.selections import OWN, STUDY, TUNE
 
-from twotower_jax.study.grid import grid_points
-from twotower_jax.study.selection import read_selection
+from twotower_jax.study.selection import grid_points, read_selection
 
 ARMS = ("popularity", "uniform", "in-batch + logQ")
 # Of 4, 2 and 1 points.

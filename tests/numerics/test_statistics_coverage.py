@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax.study.permutation import holm, permutation_ps
-from twotower_jax.study.spread import smallest_visible, spread
-from twotower_jax.study.statistics import compare
+from twotower_jax.study.statistics import (
+    compare,
+    holm,
+    permutation_ps,
+    smallest_visible,
+    spread,
+)
 from twotower_jax.study.verdicts import verdict
 
 ROOT = Path(__file__).parents[2]

@@ -16,11 +16,10 @@ from twotower_jax.advice.progress import (
 )
 from twotower_jax.advice.space import BASE, CONTROL
 from twotower_jax.evaluation.metrics import BUCKETS
-from twotower_jax.study.arms import summary
 from twotower_jax.study.description import Description
-from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study, load_study
-from twotower_jax.study.verdicts import BETTER, WORSE
+from twotower_jax.study.tables import summary
+from twotower_jax.study.verdicts import BETTER, WORSE, difference_text
 from twotower_jax.sweeps.arm_points import point_words
 
 SAMPLES = {

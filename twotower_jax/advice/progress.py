@@ -6,8 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from twotower_jax.advice.space import BASE, CONTROL, HARD
-from twotower_jax.study.grid import Point
-from twotower_jax.study.selection import Trial
+from twotower_jax.study.selection import Point, Trial
 from twotower_jax.sweeps.arm_points import ArmGrid
 
 # Kinds of samples whose metric on validation differs by this share are level: one seed

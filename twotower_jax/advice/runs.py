@@ -11,7 +11,7 @@ from twotower_jax.config import Config
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import Loaded, split_log
-from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
+from twotower_jax.study.selection import Axes, Point, grid_points, shuffled
 from twotower_jax.sweeps import arm_points
 from twotower_jax.sweeps.arm_points import ArmGrid, Names, TuningRun, point_words
 from twotower_jax.sweeps.compose import compose_config

@@ -13,7 +13,7 @@ from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.model.towers import BASELINES, baselines_for
 from twotower_jax.run.loader import Loaded, oversized, query_features
 from twotower_jax.run.positives import reads_sequences
-from twotower_jax.study.grid import Axes, Point
+from twotower_jax.study.selection import Axes, Point
 
 # With fewer training positives, batches of 1,024 leave few steps per epoch.
 SMALL = 30_000

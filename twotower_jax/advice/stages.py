@@ -14,8 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from twotower_jax.advice.controls import words_to_test
-from twotower_jax.advice.files import check_folder
+from twotower_jax.advice.files import check_folder, words_to_test
 from twotower_jax.advice.progress import (
     LEAST_POINTS,
     Choice,

@@ -10,10 +10,11 @@ from twotower_jax.advice.runs import Runs, trained_length
 from twotower_jax.advice.space import CONTROL, nearby
 from twotower_jax.advice.speed import Speed
 from twotower_jax.study.selection import choose
-from twotower_jax.sweeps import rungs
 from twotower_jax.sweeps.arm_points import (
     ArmGrid,
+    Validation,
     point_words,
+    race,
     tuning_run,
     valid_metric,
 )
@@ -58,7 +59,7 @@ class Tuner:
         marks = [] if whole else rung_steps(epoch, steps)
         options = Options(rungs=tuple(marks), eta=ETA, minutes=seconds / 60)
         self._print(f"{title}: {_size(grids)}, {seconds / 60:.1f} minutes")
-        how = rungs.Validation(
+        how = Validation(
             self._metric,
             (TUNE_SEED,),
             self._runs.launch,
@@ -67,7 +68,7 @@ class Tuner:
             together=cores(),
         )
         chosen = []
-        for grid, trials in zip(grids, rungs.race(grids, options, how), strict=True):
+        for grid, trials in zip(grids, race(grids, options, how), strict=True):
             index = choose(trials, 1)
             if index is not None:
                 chosen.append(Choice(grid, trials, index))

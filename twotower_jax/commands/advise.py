@@ -10,7 +10,7 @@ from rich.console import Console
 from twotower_jax.config.describe import KeyRow, key_row
 from twotower_jax.errors import InputError, closest
 from twotower_jax.registry import Key
-from twotower_jax.sweeps.config_dir import search_words
+from twotower_jax.sweeps.overrides import search_words
 
 MINUTES = 10.0
 PREFIX = "advise."

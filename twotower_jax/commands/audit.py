@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps.config_dir import search_words
+from twotower_jax.sweeps.overrides import search_words
 
 
 def add_audit(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def audit(options: argparse.Namespace) -> int:
     from twotower_jax.cards.store import card_key, find_cards
     from twotower_jax.cards.words import card_lines
     from twotower_jax.compiler import set_up
-    from twotower_jax.report.figure_files import write_drawing
+    from twotower_jax.report.canvas import write_drawing
     from twotower_jax.report.objective import card_figure
 
     for config in configs.values():

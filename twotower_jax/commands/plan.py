@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps.config_dir import search_words
+from twotower_jax.sweeps.overrides import search_words
 
 if TYPE_CHECKING:
     from twotower_jax.config import Config

@@ -33,8 +33,8 @@ from twotower_jax.sweeps.compose import (
     store_choices,
     to_config,
 )
-from twotower_jax.sweeps.config_dir import check_config_dir
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
+from twotower_jax.sweeps.overrides import check_config_dir
 from twotower_jax.sweeps.wrong_words import explained
 from twotower_jax.training.progress import make_console
 from twotower_jax.training.signals import Stopped

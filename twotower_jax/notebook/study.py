@@ -8,12 +8,11 @@ import polars as pl
 
 from twotower_jax.errors import InputError, closest
 from twotower_jax.study.answer import answer, best_arm
-from twotower_jax.study.arms import summary
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.description import Description
-from twotower_jax.study.differences import interval
 from twotower_jax.study.load import load_study
-from twotower_jax.study.tables import main_split, rank_arms
+from twotower_jax.study.tables import main_split, rank_arms, summary
+from twotower_jax.study.verdicts import interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

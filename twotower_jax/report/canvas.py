@@ -6,10 +6,12 @@ and dark pages.
 """
 
 import io
+import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -17,8 +19,32 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import AutoLocator, MaxNLocator, NullLocator
 
-from twotower_jax.report.ticks import few_ticks
+from twotower_jax.data.text_files import write_text
+
+TICKS = 5  # at most so many steps between the ticks of an axis
+
+
+def few_ticks(axes: Axes) -> None:
+    """Give linear axes so few ticks that their labels are apart."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_locator(), AutoLocator):
+            axis.set_major_locator(MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]))
+
+
+def log_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Make the x axis logarithmic, with ticks at some of the values."""
+    axes.set_xscale("log")
+    places = sorted(set(values))
+    gap = (math.log(places[-1]) - math.log(places[0])) / TICKS
+    kept = places[:1]
+    for place in places[1:]:
+        if math.log(place / kept[-1]) >= gap * (1 - 1e-9):
+            kept.append(place)
+    axes.set_xticks(kept, [f"{place:,.6g}" for place in kept])
+    axes.xaxis.set_minor_locator(NullLocator())
+
 
 # Okabe and Ito's palette: distinguishable with any colour vision, on white and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -223,3 +249,36 @@ def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:
     mark = Line2D([0.065], [at], marker=look.marker, color=look.colour, markersize=5)
     figure.add_artist(mark)
     figure.text(0.125, at, name, va="center", size=9.5)
+
+
+def own_ids(svg: str, name: str) -> str:
+    """SVG text with prefixed ids, so that several figures fit into one page.
+
+    Examples:
+      >>> own_ids('<path id="a"/><use href="#a"/>', "loss")
+      '<path id="loss_a"/><use href="#loss_a"/>'
+    """
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
+
+
+def write_figures(figures: dict[str, Drawing], folder: str | Path) -> list[Path]:
+    """Write each figure to figure_NAME.svg, dark on white.
+
+    Figures of an earlier report that the runs no longer have are removed.
+    """
+    kinds = r"primary|forest|slices|coverage|popularity|learning|loss|response_\w+"
+    for path in Path(folder).glob("figure_*.svg"):
+        name = path.stem.removeprefix("figure_")
+        if re.fullmatch(kinds, name) and name not in figures:
+            path.unlink()
+    return [
+        write_drawing(figure, Path(folder) / f"figure_{name}.svg")
+        for name, figure in figures.items()
+    ]
+
+
+def write_drawing(figure: Drawing, path: Path) -> Path:
+    """Write a figure to a file, dark on white."""
+    sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    text = figure.svg.replace("currentColor", "#1f2328")
+    return write_text(path, re.sub(r"(<svg[^>]*>)", rf"\1{sheet}", text, count=1))

@@ -20,11 +20,11 @@ from twotower_jax.report.beside import (
 )
 from twotower_jax.study.answer import answer
 from twotower_jax.study.cautions import arm_marks, cautions
-from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import arm_cells, heading, rank_arms, requested_metrics
+from twotower_jax.study.verdicts import difference_cells, interval_note
 
 VERDICT = len("cannot tell")  # of the shortest lines of a verdict
 NAME = 24  # least number of characters for the names of arms, if they are longer

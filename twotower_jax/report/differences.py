@@ -9,18 +9,21 @@ from twotower_jax.config.convert import all_values, idle_keys
 from twotower_jax.report.page import box, note
 from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.controls import Control
-from twotower_jax.study.differences import (
-    difference_cells,
-    difference_text,
-    interval_note,
-)
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import flatten
-from twotower_jax.study.permutation import FLIPS
+from twotower_jax.study.statistics import FLIPS
 from twotower_jax.study.tables import heading
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import AT_END, CARRIED, FEW_SEEDS
-from twotower_jax.study.verdicts import SEEDS, TOO_FEW, UNTUNED, percent
+from twotower_jax.study.verdicts import (
+    SEEDS,
+    TOO_FEW,
+    UNTUNED,
+    difference_cells,
+    difference_text,
+    interval_note,
+    percent,
+)
 
 # Headings of a comparison in tables, and their meanings below the first table.
 COMPARED = ("difference", "interval", "p Holm", "smallest visible", "seeds x queries")

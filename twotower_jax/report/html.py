@@ -11,13 +11,12 @@ from pathlib import Path
 from twotower_jax.cards.card import Card
 from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
-from twotower_jax.report.canvas import Drawing, draw_key
+from twotower_jax.report.canvas import Drawing, draw_key, own_ids, write_figures
 from twotower_jax.report.differences import (
     common_section,
     controls_section,
     rival_section,
 )
-from twotower_jax.report.figure_files import own_ids, write_figures
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
 from twotower_jax.report.page import STYLE, note, text_html
@@ -30,13 +29,12 @@ from twotower_jax.report.sections import (
 )
 from twotower_jax.report.selected import selection_section
 from twotower_jax.study.answer import answer
-from twotower_jax.study.arms import write_study
 from twotower_jax.study.cautions import cautions
 from twotower_jax.study.comparison import write_comparison
 from twotower_jax.study.description import write_description
 from twotower_jax.study.load import Study
 from twotower_jax.study.runs import Runs
-from twotower_jax.study.tables import rank_arms
+from twotower_jax.study.tables import rank_arms, write_study
 
 LEGEND = "Legend: the arms by rank"
 

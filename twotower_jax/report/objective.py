@@ -14,8 +14,7 @@ from twotower_jax.cards.words import (
 )
 from twotower_jax.config import Config, from_record
 from twotower_jax.errors import InputError
-from twotower_jax.report.canvas import Drawing, draw_plane, style
-from twotower_jax.report.figure_files import own_ids
+from twotower_jax.report.canvas import Drawing, draw_plane, own_ids, style
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline

@@ -9,11 +9,11 @@ from twotower_jax.evaluation.metrics import BUCKETS
 from twotower_jax.report.differences import COMPARED, other_differences, terms
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.cautions import arm_marks
-from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import differing_keys, flatten, name_arms
 from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.tables import arm_cells, heading, main_split
+from twotower_jax.study.verdicts import difference_cells, interval_note
 
 MARKS = {
     "baseline": "Scores from the clicks alone, without training.",

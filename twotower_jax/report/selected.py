@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from twotower_jax.report.page import box, note
-from twotower_jax.study.grid import grid_size
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.selection import (
     TABLE,
     ArmChoice,
     Selection,
     edges,
+    grid_size,
     read_selection,
 )
 

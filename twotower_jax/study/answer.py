@@ -5,14 +5,12 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.evaluation.metrics import larger_is_better
-from twotower_jax.study.arms import summary
 from twotower_jax.study.comparison import compare_arms
-from twotower_jax.study.differences import difference_text
 from twotower_jax.study.load import Study
 from twotower_jax.study.naming import is_baseline
-from twotower_jax.study.tables import main_split, rank_arms
+from twotower_jax.study.tables import main_split, rank_arms, summary
 from twotower_jax.study.trained import is_oracle
-from twotower_jax.study.verdicts import BETTER, EQUIVALENT, WORSE
+from twotower_jax.study.verdicts import BETTER, EQUIVALENT, WORSE, difference_text
 
 
 def answer(study: Study) -> str:

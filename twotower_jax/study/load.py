@@ -6,14 +6,17 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.study.arms import study_table
 from twotower_jax.study.base import Base, choose_base
-from twotower_jax.study.comparison import compare_arms
+from twotower_jax.study.comparison import Pairing, compare_arms, pair_arms
 from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
-from twotower_jax.study.pairing import Pairing, pair_arms
 from twotower_jax.study.runs import Runs, read_runs
-from twotower_jax.study.tables import main_metric, requested_metrics, shown_metrics
+from twotower_jax.study.tables import (
+    main_metric,
+    requested_metrics,
+    shown_metrics,
+    study_table,
+)
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import Tuning, study_tuning
 from twotower_jax.study.verdicts import MARGIN

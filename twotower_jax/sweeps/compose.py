@@ -29,7 +29,7 @@ from twotower_jax.config.root import FAMILIES
 from twotower_jax.errors import InputError
 from twotower_jax.registry import TURN, load_installed
 from twotower_jax.study.naming import name_arms
-from twotower_jax.sweeps.config_dir import check_words
+from twotower_jax.sweeps.overrides import check_words
 from twotower_jax.sweeps.wrong_words import check_number, quote_places
 
 CONF = "twotower_jax.conf"

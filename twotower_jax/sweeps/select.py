@@ -22,15 +22,18 @@ from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import cached_loader
 from twotower_jax.study.description import described
-from twotower_jax.study.grid import Axes, Point, grid_points, shuffled
 from twotower_jax.study.naming import name_arms
 from twotower_jax.study.selection import (
     FILE,
     FOLDER,
     ArmChoice,
+    Axes,
+    Point,
     Selection,
     choose,
+    grid_points,
     read_selection,
+    shuffled,
     write_selection,
 )
 from twotower_jax.sweeps import arm_points, planned
@@ -39,8 +42,11 @@ from twotower_jax.sweeps.arm_points import (
     ArmGrid,
     Names,
     TuningRun,
+    Validation,
     check_axes,
+    check_reached,
     point_words,
+    race,
     read_axes,
 )
 from twotower_jax.sweeps.baseline_arms import baseline_words, fits
@@ -48,7 +54,6 @@ from twotower_jax.sweeps.callback import print_warning
 from twotower_jax.sweeps.compose import FilesOnce, compose_job, job_config
 from twotower_jax.sweeps.jobs import SWEEP, Countdown
 from twotower_jax.sweeps.options import Options
-from twotower_jax.sweeps.rungs import Validation, check_reached, race
 from twotower_jax.sweeps.wrong_words import parse_sweep
 from twotower_jax.training.progress import make_console
 

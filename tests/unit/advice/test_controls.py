@@ -7,7 +7,7 @@ import pytest
 from helpers import tiny
 from rich.console import Console
 
-from twotower_jax.advice.controls import words_to_test
+from twotower_jax.advice.files import words_to_test
 from twotower_jax.advice.progress import Choice, Progress
 from twotower_jax.advice.runs import Runs
 from twotower_jax.config import to_dict

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from twotower_jax.notebook.frames import write_frame
+from twotower_jax.notebook.log import write_frame
 
 
 def test_a_file_under_the_name_of_a_frame_holds_that_frame(tmp_path):

@@ -14,8 +14,8 @@ from twotower_jax import conf
 from twotower_jax.config import from_dict
 from twotower_jax.errors import InputError
 from twotower_jax.report.console import print_line, print_result, print_study
-from twotower_jax.study.differences import difference_cells, interval_note
 from twotower_jax.study.load import load_study
+from twotower_jax.study.verdicts import difference_cells, interval_note
 
 
 def printed(folder, width: int) -> list[str]:

@@ -11,7 +11,6 @@ from helpers.studies import HOSTILE, Page, report, write_arm, write_queries
 from twotower_jax.errors import InputError
 from twotower_jax.report.html import write_report
 from twotower_jax.report.page import box, text_html
-from twotower_jax.study.arms import study_table
 from twotower_jax.study.description import (
     Description,
     read_description,
@@ -19,7 +18,7 @@ from twotower_jax.study.description import (
 )
 from twotower_jax.study.load import load_study
 from twotower_jax.study.runs import read_runs
-from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics
+from twotower_jax.study.tables import main_metric, rank_arms, shown_metrics, study_table
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ from scipy import stats
 
 from twotower_jax.report.canvas import Drawing
 from twotower_jax.report.curves import push_apart, read_records
-from twotower_jax.report.figures import study_figures
-from twotower_jax.report.response import half_width
-from twotower_jax.report.tradeoff import number_points
+from twotower_jax.report.figures import half_width, number_points, study_figures
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
 

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from helpers.run_folders import two_arms, write_run
 
-from twotower_jax.study.arms import SCHEMA, study_table, summary, write_study
 from twotower_jax.study.runs import read_runs
+from twotower_jax.study.tables import SCHEMA, study_table, summary, write_study
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ import pytest
 from helpers.run_folders import read_comparison, write_run
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.arms import study_table
 from twotower_jax.study.comparison import (
     COLUMNS,
     CONTROLLED,
     compare_arms,
+    pair_arms,
     write_comparison,
 )
-from twotower_jax.study.pairing import pair_arms
-from twotower_jax.study.permutation import holm, holm_levels
 from twotower_jax.study.runs import read_runs
-from twotower_jax.study.statistics import compare
+from twotower_jax.study.statistics import compare, holm, holm_levels
+from twotower_jax.study.tables import study_table
 
 
 def compare_to(folder: Path, metrics, base: str, **rules) -> pl.DataFrame:
@@ -226,7 +225,7 @@ def test_comparison_is_made_once_whatever_its_family(study, monkeypatch):
     first = compare_arms(pairing, SHOWN, to_base)
     again = []
     monkeypatch.setattr(
-        "twotower_jax.study.pairing.compare_all",
+        "twotower_jax.study.comparison.compare_all",
         lambda pairs: again.extend(pairs) or [],
     )
     one = compare_arms(pairing, SHOWN, {"worse": "base"})

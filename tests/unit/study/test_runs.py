@@ -7,8 +7,8 @@ import pytest
 from helpers.run_folders import two_arms, write_run
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.arms import study_table, summary
 from twotower_jax.study.runs import read_runs
+from twotower_jax.study.tables import study_table, summary
 
 
 @pytest.fixture

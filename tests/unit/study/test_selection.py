@@ -7,7 +7,6 @@ import pytest
 
 from twotower_jax.errors import InputError
 from twotower_jax.report.selected import chosen_lines, selection_section
-from twotower_jax.study.grid import grid_points, grid_size
 from twotower_jax.study.runs import Run, Runs
 from twotower_jax.study.selection import (
     ArmChoice,
@@ -15,6 +14,8 @@ from twotower_jax.study.selection import (
     Trial,
     choose,
     edges,
+    grid_points,
+    grid_size,
     read_selection,
     write_selection,
 )

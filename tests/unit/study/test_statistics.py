@@ -8,10 +8,19 @@ import pytest
 from scipy import stats
 
 from twotower_jax.errors import InputError
-from twotower_jax.study.intervals import Interval, bootstrap_intervals
-from twotower_jax.study.permutation import holm, holm_levels, permutation_ps
-from twotower_jax.study.spread import Spread, smallest_visible, spread
-from twotower_jax.study.statistics import compare, compare_all, paired
+from twotower_jax.study.statistics import (
+    Interval,
+    Spread,
+    bootstrap_intervals,
+    compare,
+    compare_all,
+    holm,
+    holm_levels,
+    paired,
+    permutation_ps,
+    smallest_visible,
+    spread,
+)
 
 
 def crossed(seeds, queries, seed=0, effect=0.0, sizes=(0.1, 1.0, 0.5)):
@@ -114,7 +123,7 @@ def test_interval_depends_on_the_seed_alone_and_not_on_how_draws_are_held(monkey
     first = bootstrap_interval(values, seed=5)
     assert bootstrap_interval(values, seed=5) == first
     assert bootstrap_interval(values, seed=6) != first
-    monkeypatch.setattr("twotower_jax.study.intervals.CELLS", 100 * 70)
+    monkeypatch.setattr("twotower_jax.study.statistics.CELLS", 100 * 70)
     assert bootstrap_interval(values, seed=5) == first
 
 

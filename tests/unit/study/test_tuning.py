@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from helpers.run_folders import write_run
 
-from twotower_jax.study.arms import study_table
-from twotower_jax.study.pairing import pair_arms
+from twotower_jax.study.comparison import pair_arms
 from twotower_jax.study.runs import read_runs
 from twotower_jax.study.selection import ArmChoice, Selection, Trial, write_selection
+from twotower_jax.study.tables import study_table
 from twotower_jax.study.tuning import TUNED_KEYS, study_tuning
 
 AXES = {

@@ -6,11 +6,8 @@ from scipy import stats
 
 from twotower_jax.errors import InputError
 from twotower_jax.study.description import check_margin
-from twotower_jax.study.differences import interval
-from twotower_jax.study.intervals import Interval
-from twotower_jax.study.spread import Spread
-from twotower_jax.study.statistics import Difference, compare_all
-from twotower_jax.study.verdicts import Rules, equivalent, judge, verdict
+from twotower_jax.study.statistics import Difference, Interval, Spread, compare_all
+from twotower_jax.study.verdicts import Rules, equivalent, interval, judge, verdict
 
 
 def difference(gain: float, half: float, *, base=1.0, seeds=3, df=1e9) -> Difference:

@@ -6,7 +6,7 @@ import pytest
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
-from twotower_jax.sweeps import rungs
+from twotower_jax.sweeps import arm_points as rungs
 from twotower_jax.sweeps.arm_points import Arm, ArmGrid, Names
 from twotower_jax.sweeps.options import Options
 
