@@ -27,7 +27,7 @@ import polars as pl
 
 from twotower_jax.cli import main as twotower
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator.requests import SECONDS_A_DAY, START_SECONDS
+from twotower_jax.data.simulator.funnel import SECONDS_A_DAY, START_SECONDS
 from twotower_jax.run.folder import run_folder
 from twotower_jax.run.loader import load_data
 from twotower_jax.sweeps.compose import compose_config

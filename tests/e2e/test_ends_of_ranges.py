@@ -5,7 +5,7 @@ import pytest
 from helpers import tiny
 
 from twotower_jax.data.encode import encode_requests
-from twotower_jax.data.times import to_time
+from twotower_jax.data.parse import to_time
 from twotower_jax.errors import InputError
 
 

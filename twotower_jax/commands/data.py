@@ -126,7 +126,7 @@ def _path(option: str, word: str) -> Path:
 def _check_overrides(overrides: list[str]) -> int:
     """Print the counts of the data of a configuration."""
     config = composed(overrides)
-    from twotower_jax.data.suitability import studies
+    from twotower_jax.data.health import studies
     from twotower_jax.data.summary import describe
     from twotower_jax.report.console import print_data
     from twotower_jax.run.loader import load_data, train_clicks

@@ -1,4 +1,4 @@
-"""``twotower train --help KEY``: a key or the keys of a group; tab completion of them."""
+"""``--help KEY``: the meaning of a key, or the keys of a group; tab completion."""
 
 import difflib
 import itertools

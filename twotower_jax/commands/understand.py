@@ -158,7 +158,7 @@ def _splits(
 def _coverage(side: str, config: "Config", log: "FunnelLog") -> float:
     """Return the share of the ids of a log that its table of features has."""
     from twotower_jax.data.health import coverage
-    from twotower_jax.data.sources.sides import read_side
+    from twotower_jax.data.sources.table import read_side
 
     frame, key = read_side(side, config.data)
     return coverage(getattr(log, f"{side}_ids"), frame[key])

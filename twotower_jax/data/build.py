@@ -8,8 +8,7 @@ import polars as pl
 
 from twotower_jax.data.encode import encode_features, encode_ids, encode_requests
 from twotower_jax.data.log import Feature, FunnelLog, Stage
-from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage
-from twotower_jax.data.times import to_time
+from twotower_jax.data.parse import fail_at, to_ids, to_rank, to_stage, to_time
 from twotower_jax.errors import InputError
 
 COLUMNS = ("user", "item", "time", "stage", "request", "rank", "part", "weight")

@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.data.log import Feature
-from twotower_jax.data.parse import fail_at, to_ids, to_number
-from twotower_jax.data.vectors import to_vectors, unit_vectors
+from twotower_jax.data.parse import fail_at, to_ids, to_number, to_vectors, unit_vectors
 from twotower_jax.errors import InputError, unknown
 
 SEPARATOR = "|"

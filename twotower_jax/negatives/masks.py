@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.data import shards
-from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
+from twotower_jax.data.mapped import ranges_of_users, rows_of_users
 from twotower_jax.negatives.source import Batch
 
 # Positives of the rows that are looked up at a time. A CPU loses less by a small chunk

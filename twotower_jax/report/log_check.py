@@ -11,13 +11,14 @@ from twotower_jax.data.guess.clock import anomalies, span
 from twotower_jax.data.guess.log import ROLES, Guess
 from twotower_jax.data.health import (
     COVERED,
+    DISCARDED,
     SplitHealth,
     repeated_share,
     repeats_text,
+    studies,
     users_with_one,
 )
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.data.suitability import DISCARDED, studies
 from twotower_jax.data.summary import describe_log
 from twotower_jax.negatives.funnel import REJECTED
 from twotower_jax.run.loader import trains

@@ -16,7 +16,7 @@ from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.encode import codes_of
 from twotower_jax.data.feed import Order
-from twotower_jax.data.history import History
+from twotower_jax.data.history import History, make_sequences, places_of_users
 from twotower_jax.data.log import Pairs, Split
 from twotower_jax.data.mapped import release
 from twotower_jax.data.parse import text_to_ids, to_ids, to_rank
@@ -24,7 +24,6 @@ from twotower_jax.data.prepared.arrays import PAIRS
 from twotower_jax.data.prepared.histories import load_histories
 from twotower_jax.data.prepared.load import checked_folder
 from twotower_jax.data.sources.files import need_file, read_table
-from twotower_jax.data.user_sequences import make_sequences, places_of_users
 from twotower_jax.errors import InputError
 from twotower_jax.positives import draw_epoch, item_weights
 from twotower_jax.run.loader import Loaded, choose_features, query_history, trains

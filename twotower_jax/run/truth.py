@@ -22,7 +22,7 @@ from twotower_jax.data.simulator import (
     uniform_exposures,
 )
 from twotower_jax.data.sources import SOURCES
-from twotower_jax.data.window import to_seconds
+from twotower_jax.data.split import to_seconds
 from twotower_jax.evaluation.metrics import (
     Scope,
     click_metrics,

@@ -4,7 +4,7 @@ import pytest
 from helpers.funnels import make_log
 
 from twotower_jax.cli import main
-from twotower_jax.data.suitability import studies
+from twotower_jax.data.health import studies
 
 COLUMNS = ("user", "item", "stage", "request", "time", "rank")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers.problems import as_loaded, configure, with_times
 
-from twotower_jax.data import user_sequences
+from twotower_jax.data import history
+from twotower_jax.data.history import make_sequences
 from twotower_jax.data.log import Pairs
-from twotower_jax.data.user_sequences import make_sequences
 from twotower_jax.run.positives import trained_part
 
 USERS, CLICKS = 9, 200
@@ -24,7 +24,7 @@ def clicks(seed):
 @pytest.mark.parametrize("rows", [1, 40, 10**6])
 @pytest.mark.parametrize("split", [0, 60])
 def test_they_equal_a_plain_loop_whatever_the_users_at_a_time(rows, split, monkeypatch):
-    monkeypatch.setattr(user_sequences, "ROWS", rows)
+    monkeypatch.setattr(history, "ROWS", rows)
     events, length = clicks(split), 5
     cut = [slice(split), slice(split, None)]
     parts = [Pairs(*(x[one] for x in (events.user, events.item))) for one in cut]

@@ -7,7 +7,7 @@ import pytest
 from twotower_jax.data.encode import encode_feature
 from twotower_jax.data.guess.layout import Layout, Sample
 from twotower_jax.data.guess.side import guess_side
-from twotower_jax.data.vectors import to_vectors
+from twotower_jax.data.parse import to_vectors
 from twotower_jax.errors import InputError
 
 ROWS = [[0.5, -1.0, 2.0], None, [3.0, 0.0, 4.0]]

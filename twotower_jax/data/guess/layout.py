@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from twotower_jax.data.guess.names import ROLES, role_score
-from twotower_jax.data.sources.files import need_tables, read_table
+from twotower_jax.data.guess.profile import ROLES, role_score
+from twotower_jax.data.sources.files import check_text, need_tables, read_table
 from twotower_jax.data.sources.layout import (
     BINARY,
     JSON,
@@ -18,7 +18,6 @@ from twotower_jax.data.sources.layout import (
     Layout,
     ending,
 )
-from twotower_jax.data.sources.lines import check_text
 from twotower_jax.errors import InputError
 
 SAMPLE = 100_000  # rows of the sample

@@ -12,7 +12,7 @@ from twotower_jax.data.guess.layout import (
     read_log_sample,
     read_sample,
 )
-from twotower_jax.data.guess.roles import Column, Roles
+from twotower_jax.data.guess.profile import Column, Roles
 from twotower_jax.data.guess.side import guess_side
 from twotower_jax.data.sources.layout import Layout
 from twotower_jax.errors import InputError

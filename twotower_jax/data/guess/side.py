@@ -6,9 +6,8 @@ from typing import NamedTuple
 import polars as pl
 
 from twotower_jax.data.guess.layout import Sample
-from twotower_jax.data.guess.names import is_id, role_score
-from twotower_jax.data.guess.profile import Profile, profile
-from twotower_jax.data.vectors import is_list, mean_vectors
+from twotower_jax.data.guess.profile import Profile, is_id, profile, role_score
+from twotower_jax.data.parse import is_list, mean_vectors
 from twotower_jax.errors import InputError
 
 # Names that towers.query and towers.candidate keep for themselves.

@@ -16,9 +16,14 @@ from twotower_jax.data.funnel_rows import (
     later_rows,
 )
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import blocks, new_map, release
+from twotower_jax.data.mapped import (
+    blocks,
+    new_map,
+    ranges_of_users,
+    release,
+    rows_of_users,
+)
 from twotower_jax.data.prepared.arrays import load_columns, save_array
-from twotower_jax.data.user_ranges import ranges_of_users, rows_of_users
 
 Table = TypeVar("Table", FunnelLog, Pairs)
 FUNNEL, REQUEST, CLICKED = "funnel", "positive_request", Stage.CLICKED

@@ -27,8 +27,7 @@ from twotower_jax.data.prepared.arrays import (
     save_array,
     save_log,
 )
-from twotower_jax.data.prepared.chunks import Say, write_chunks
-from twotower_jax.data.prepared.code import code_chunks
+from twotower_jax.data.prepared.chunks import Say, code_chunks, write_chunks
 from twotower_jax.data.prepared.funnel import save_funnel
 from twotower_jax.data.prepared.histories import save_histories
 from twotower_jax.data.prepared.index import (
@@ -40,9 +39,8 @@ from twotower_jax.data.prepared.index import (
 )
 from twotower_jax.data.prepared.known import save_known
 from twotower_jax.data.sources.table import table_files
-from twotower_jax.data.split import split_rows
+from twotower_jax.data.split import rows_before, split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
-from twotower_jax.data.window import rows_before
 from twotower_jax.errors import InputError
 
 BEGUN, WORK, CODED = "begun.json", "work", "coded"

@@ -7,8 +7,8 @@ from twotower_jax.data.simulator.facts import (
     truth,
     uniform_exposures,
 )
+from twotower_jax.data.simulator.funnel import share_of_time
 from twotower_jax.data.simulator.record import LogBlock, simulate, simulate_blocks
-from twotower_jax.data.simulator.requests import share_of_time
 from twotower_jax.data.simulator.world import World, make_world
 
 __all__ = [

@@ -7,9 +7,15 @@ import numpy as np
 
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator.arrays import stream, take
-from twotower_jax.data.simulator.funnel import Ranking, judge
-from twotower_jax.data.simulator.requests import Requests, block_size, make_blocks
-from twotower_jax.data.simulator.retrieval import Candidates, retrieve
+from twotower_jax.data.simulator.funnel import (
+    Candidates,
+    Ranking,
+    Requests,
+    block_size,
+    judge,
+    make_blocks,
+    retrieve,
+)
 from twotower_jax.data.simulator.world import World, alive_at, tastes_at
 from twotower_jax.errors import InputError
 

@@ -12,9 +12,14 @@ from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator.arrays import choose, stream, take
 from twotower_jax.data.simulator.clicks import Page, fit_intercept, pages
-from twotower_jax.data.simulator.features import item_features, user_features
-from twotower_jax.data.simulator.requests import Requests, make_requests
-from twotower_jax.data.simulator.world import Sizes, World, make_world
+from twotower_jax.data.simulator.funnel import Requests, make_requests
+from twotower_jax.data.simulator.world import (
+    Sizes,
+    World,
+    item_features,
+    make_world,
+    user_features,
+)
 
 DISCARDED = (Stage.RE_RANKED, Stage.RANKED, Stage.PRE_RANKED, Stage.RETRIEVED)
 

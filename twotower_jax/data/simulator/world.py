@@ -4,10 +4,57 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.encode import encode_features
+from twotower_jax.data.log import Feature
 from twotower_jax.data.simulator.arrays import best, dots, on_grid, stream
-from twotower_jax.data.simulator.groups import Groups, make_groups
+
+
+class Groups(NamedTuple):
+    """Items by group; items appear in the order of their index.
+
+    Attributes:
+      of: [items] int32, the group of each item.
+      order: [items] int32, the items sorted by group, then index.
+      first: [groups] int64, the first place of each group in ``order``.
+      keys: [items] int64, group * items + item in that order.
+    """
+
+    of: np.ndarray
+    order: np.ndarray
+    first: np.ndarray
+    keys: np.ndarray
+
+
+def make_groups(of: np.ndarray, num: int) -> Groups:
+    """Items sorted by group.
+
+    Examples:
+      >>> groups = make_groups(np.array([1, 0, 1]), 2)
+      >>> groups.order.tolist(), groups.first.tolist()
+      ([1, 0, 2], [0, 1])
+    """
+    of = of.astype(np.int32)
+    order = np.argsort(of, kind="stable")
+    keys = of[order].astype(np.int64) * len(of) + order
+    first = np.searchsorted(of[order], np.arange(num))
+    return Groups(of, order.astype(np.int32), first, keys)
+
+
+def draw_in_groups(
+    groups: Groups, group: np.ndarray, alive: np.ndarray, uniform: np.ndarray
+) -> np.ndarray:
+    """Uniform draws of items from groups, with replacement."""
+    items = len(groups.of)
+    begin = groups.first[group]
+    end = np.searchsorted(groups.keys, group.astype(np.int64) * items + alive[:, None])
+    size = np.where(group >= 0, end - begin, 0)
+    place = begin[..., None] + (uniform * size[..., None]).astype(np.int64)
+    drawn = groups.order[np.minimum(place, items - 1)]
+    return np.where(size[..., None] > 0, drawn, np.int32(-1))
+
 
 # Popularity as whole numbers, whose sums are exact.
 WEIGHT_ONE = 2.0**40
@@ -181,3 +228,69 @@ def affinity(world: World, tastes: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Affinities a = taste_weight <z, x> / sqrt(dim) + quality_weight q."""
     merit = np.float32(world.config.quality_weight) * world.quality[items]
     return taste_scale(world.config) * dots(tastes, world.items[items]) + merit
+
+
+# A tag is given where the noisy taste along its axis is above this.
+TAG_ABOVE = 1.0
+
+
+def _labels(prefix: str, codes: np.ndarray) -> pl.Series:
+    """Return "prefix-code" [n]."""
+    return prefix + "-" + pl.Series(codes).cast(pl.String)
+
+
+def _tags(seen: np.ndarray) -> pl.Series:
+    """Return, per item, the list of axes along which its noisy taste is high."""
+    row, axis = np.nonzero(seen > TAG_ABOVE)
+    pairs = pl.DataFrame({"row": row, "tag": _labels("tag", axis)})
+    lists = pairs.group_by("row", maintain_order=True).agg("tag")
+    every = pl.DataFrame({"row": np.arange(len(seen))})
+    return every.join(lists, on="row", how="left", maintain_order="left")["tag"]
+
+
+def user_features(world: World, ids: pl.Series) -> dict[str, Feature]:
+    """Features segment and activity of users.
+
+    The segment is the axis of the highest noisy taste at the beginning of the log;
+    activity is the logarithm of a user's share of the requests.
+    """
+    rng = stream(world.config.seed, "user features")
+    noise = world.config.feature_noise * rng.standard_normal(world.users.shape)
+    table = pl.DataFrame(
+        {
+            "user": np.arange(len(world.users)),
+            "segment": _labels("segment", (world.users + noise).argmax(axis=1)),
+            "activity": np.log(world.activity),
+        }
+    )
+    kinds = {"segment": "categorical", "activity": "numeric"}
+    return encode_features(table, "user", ids, kinds, "simulator")
+
+
+def item_features(world: World, ids: pl.Series) -> dict[str, Feature]:
+    """Features category, author, tags, price and stars of items.
+
+    Category is the axis of the highest noisy taste, tags the axes where it is above
+    TAG_ABOVE, price the noisy taste along the first axis, stars the noisy quality.
+    """
+    rng, deviation = stream(world.config.seed, "features"), world.config.feature_noise
+    seen = world.items + deviation * rng.standard_normal(world.items.shape)
+    noise = deviation * rng.standard_normal((2, len(world.items)))
+    table = pl.DataFrame(
+        {
+            "item": np.arange(len(world.items)),
+            "category": _labels("category", seen.argmax(axis=1)),
+            "author": _labels("author", world.authors.of),
+            "tags": _tags(seen),
+            "price": world.items[:, 0] + noise[0],
+            "stars": world.quality + noise[1],
+        }
+    )
+    kinds = {
+        "category": "categorical",
+        "author": "categorical",
+        "tags": "multi",
+        "price": "numeric",
+        "stars": "numeric",
+    }
+    return encode_features(table, "item", ids, kinds, "simulator")

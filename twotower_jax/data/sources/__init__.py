@@ -123,7 +123,7 @@ def load(config: DataConfig) -> "FunnelLog":
     ``data.min_user_positives`` and ``data.min_item_positives`` say which are rare.
     """
     from twotower_jax.data.build import filter_log
-    from twotower_jax.data.window import rows_before
+    from twotower_jax.data.split import rows_before
 
     source = SOURCES[config.source]
     check_read(config)

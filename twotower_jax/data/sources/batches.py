@@ -7,11 +7,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twotower_jax.data.sources.files import check_readable, read_table
+from twotower_jax.data.sources.files import (
+    check_names,
+    check_readable,
+    read_table,
+    refused_text,
+)
 from twotower_jax.data.sources.layout import BINARY, SEPARATORS, TEXT, Layout, ending
-from twotower_jax.data.sources.records import of_fields
-from twotower_jax.data.sources.text import check_names, refused_text
-from twotower_jax.data.sources.typed import panics_unprinted, refused
+from twotower_jax.data.sources.typed import of_fields, panics_unprinted, refused
 from twotower_jax.errors import InputError
 
 SAMPLE = 2**20  # bytes, from which the length of a line is estimated

@@ -14,15 +14,15 @@ from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.parse_clicks import to_clicked
+from twotower_jax.data.parse import to_clicked
 from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
+    need_whole,
     read_table,
     read_text,
 )
-from twotower_jax.data.sources.lines import need_whole
 from twotower_jax.data.split import TEST, TRAIN, VALID
 from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError

@@ -7,8 +7,12 @@ import polars as pl
 from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.sources.files import need_folder, need_in_folder
-from twotower_jax.data.sources.lines import decode_lines, need_whole
+from twotower_jax.data.sources.files import (
+    decode_lines,
+    need_folder,
+    need_in_folder,
+    need_whole,
+)
 from twotower_jax.errors import InputError
 
 HINT = "train.txt, test.txt and optionally valid.txt"

@@ -12,8 +12,7 @@ from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.parse import fail_at
-from twotower_jax.data.sources.files import need_folder, need_in_folder
-from twotower_jax.data.sources.lines import read_fields
+from twotower_jax.data.sources.files import need_folder, need_in_folder, read_fields
 from twotower_jax.errors import InputError
 
 BEHAVIORS, NEWS = "behaviors.tsv", "news.tsv"

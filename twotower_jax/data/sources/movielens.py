@@ -14,15 +14,16 @@ from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
 from twotower_jax.data.log import FunnelLog
+from twotower_jax.data.parse import to_time
 from twotower_jax.data.sources.files import (
     need_columns,
     need_folder,
     need_in_folder,
+    need_whole,
+    read_fields,
     read_table,
 )
-from twotower_jax.data.sources.lines import need_whole, read_fields
 from twotower_jax.data.sources.table import stage_of_rating
-from twotower_jax.data.times import to_time
 from twotower_jax.data.weights import KEY, to_weight
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.data.guess.clock import anomalies, span
-from twotower_jax.data.times import check_unit
+from twotower_jax.data.parse import check_unit
 from twotower_jax.errors import InputError
 
 NOW = 1_750_000_000.0

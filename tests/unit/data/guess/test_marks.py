@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.guess.log import guess_log
-from twotower_jax.data.parse_clicks import check_clicks, to_clicked
+from twotower_jax.data.parse import check_clicks, to_clicked
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import sources
 from twotower_jax.data.guess.log import guess_log
+from twotower_jax.data.parse import to_time
 from twotower_jax.data.prepared.load import load as load_prepared
 from twotower_jax.data.prepared.prepare import prepare
-from twotower_jax.data.times import to_time
 from twotower_jax.errors import InputError
 
 FIRST = datetime(2024, 4, 27, 21, 5, tzinfo=UTC)

@@ -17,8 +17,8 @@ from scipy import stats
 from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import simulate, simulate_blocks, truth
+from twotower_jax.data.simulator.funnel import make_blocks
 from twotower_jax.data.simulator.record import _prepared, prepare
-from twotower_jax.data.simulator.requests import make_blocks
 from twotower_jax.data.simulator.world import affinity, make_sizes, tastes_at
 
 SMALL = SimulatorConfig(

@@ -7,7 +7,7 @@ from scipy import stats
 
 from twotower_jax.data.simulator import make_world
 from twotower_jax.data.simulator.arrays import best, choose, dots, smallest, stream
-from twotower_jax.data.simulator.groups import draw_in_groups, make_groups
+from twotower_jax.data.simulator.world import draw_in_groups, make_groups
 
 
 @pytest.fixture(scope="module")

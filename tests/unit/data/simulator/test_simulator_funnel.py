@@ -10,16 +10,17 @@ from scipy import stats
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import make_world, simulate, truth
 from twotower_jax.data.simulator.clicks import pages
-from twotower_jax.data.simulator.funnel import judge, repeats
-from twotower_jax.data.simulator.record import prepare
-from twotower_jax.data.simulator.retrieval import (
+from twotower_jax.data.simulator.funnel import (
     FILLER,
     POPULAR,
     SIMILAR,
     TASTE,
+    judge,
     quotas,
+    repeats,
     retrieve,
 )
+from twotower_jax.data.simulator.record import prepare
 from twotower_jax.data.simulator.world import affinity, alive_at, tastes_at
 
 

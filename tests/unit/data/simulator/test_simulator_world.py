@@ -9,12 +9,11 @@ from scipy import stats
 
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator import make_world, simulate, true_top_k, truth
-from twotower_jax.data.simulator.features import item_features
-from twotower_jax.data.simulator.record import prepare
-from twotower_jax.data.simulator.retrieval import (
+from twotower_jax.data.simulator.funnel import (
     _popular,
 )
-from twotower_jax.data.simulator.world import tastes_at
+from twotower_jax.data.simulator.record import prepare
+from twotower_jax.data.simulator.world import item_features, tastes_at
 
 
 @pytest.fixture(scope="module")

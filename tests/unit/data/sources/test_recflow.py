@@ -27,7 +27,7 @@ from helpers.recflow_log import expected, read
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.kuaishou import RecFlowKeptConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.sources import recflow, recflow_files
+from twotower_jax.data.sources import recflow
 from twotower_jax.data.split import split
 
 NONE = RecFlowKeptConfig(*[0] * 6)
@@ -273,8 +273,8 @@ def test_a_table_is_read_column_by_column_and_day_by_day(folder, monkeypatch):
         read_columns.append(weakref.ref(values))
         return values
 
-    real = recflow_files.read_column
-    monkeypatch.setattr(recflow_files, "read_column", watched)
+    real = recflow.read_column
+    monkeypatch.setattr(recflow, "read_column", watched)
     read(folder)
     # Of 3 days with 24 columns each, one other column at most while one is read.
     assert len(alive) >= 3 * 24 and max(alive) <= 1
