@@ -1,4 +1,4 @@
-"""Memory maps, which a large log is read by, some rows at a time."""
+"""Memory maps of a large log, which is read some rows, or some users, at a time."""
 
 import math
 import mmap
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower_jax.data import mapped
 
 # Rows that are read at a time: about a gigabyte with what is made of them.
 ROWS = 2**24
@@ -46,14 +45,14 @@ def release(values: np.ndarray) -> None:
     """
     mapped = getattr(values, "_mmap", None)  # numpy gives no other way to the map
     if mapped is not None:
-        mapped.madvise(mmap.MADV_DONTNEED)
+        madvise(mmap.MADV_DONTNEED)
 
 
 def ranges_of_users(
     users: Sequence[np.ndarray], num_users: int, rows: int | None = None
 ) -> Iterator[tuple[int, int]]:
     """Yield ranges of users with at most so many rows together, or of one user."""
-    most = mapped.ROWS if rows is None else rows
+    most = ROWS if rows is None else rows
     number = np.zeros(num_users, np.int64)
     for user in users:
         for some in blocks(len(user)):
