@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 # Rows that are read at a time: about a gigabyte with what is made of them.
 ROWS = 2**24
 
@@ -45,7 +44,7 @@ def release(values: np.ndarray) -> None:
     """
     mapped = getattr(values, "_mmap", None)  # numpy gives no other way to the map
     if mapped is not None:
-        madvise(mmap.MADV_DONTNEED)
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def ranges_of_users(
