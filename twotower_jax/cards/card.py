@@ -209,7 +209,7 @@ def _pairs(problem: Problem) -> int:
         return structure.num_items
     negatives = structure.negatives
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
-    slots, scored = negatives.slots, negatives.hard.candidates
+    slots, scored = negatives.slots, negatives.hard.candidate_num
     slots = slots * scored if scored and negatives.hard.per_slot else slots + scored
     of_users = [t for t in problem.program.terms if isinstance(t, TwoWay)]
     users = batch if of_users else 0

@@ -66,7 +66,7 @@ def take(values: Any, ids: jax.Array) -> jax.Array:
     if table_shards() == 1:
         return values[ids]
 
-    return _from_shards(values, jnp.minimum(ids, values.shape[0] - 1))
+    return from_shards(values, jnp.minimum(ids, values.shape[0] - 1))
 
 
 def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
@@ -83,7 +83,7 @@ def take_known(values: jax.Array, ids: jax.Array, missing: float) -> jax.Array:
     if table_shards() == 1:
         return values.at[ids].get(mode="fill", fill_value=missing)
 
-    found = _from_shards(values, ids)
+    found = from_shards(values, ids)
     known = (ids >= 0) & (ids < values.shape[0])
     known = jnp.expand_dims(known, tuple(range(ids.ndim, found.ndim)))
     # The sum is on all devices. Without the constraint the compiler would keep all that
@@ -101,10 +101,10 @@ def take_rows(values: Any, rows: jax.Array) -> jax.Array:
     if table_shards() == 1:
         return values[rows]
 
-    return spread_batch(_from_shards(values, rows))
+    return spread_batch(from_shards(values, rows))
 
 
-def _from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
+def from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
     """Return the values of ids from a spread array, on all devices; 0 of no entry."""
 
     def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:

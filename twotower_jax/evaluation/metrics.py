@@ -1,12 +1,10 @@
 """The table of metrics, and their values for lists of the whole catalogue.
 
-A metric is one function and one entry of `METRICS`. The entry decides where the metric
-appears: in result.json and queries.parquet, in the checks of the configuration, in the
-tables of a study.
+A metric is one function and one entry of `METRICS`, which decides where it appears.
 
-Lists must come from the whole catalogue. Metrics computed among a sample of items
-order methods differently from the exact ones, even in expectation (Krichene & Rendle,
-On Sampled Metrics for Item Recommendation, KDD 2020).
+Lists must come from the whole catalogue: metrics among a sample of items order methods
+differently, even in expectation (Krichene & Rendle, On Sampled Metrics for Item
+Recommendation, KDD 2020).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,20 +26,16 @@ BUCKETS = ("head", "mid", "tail")
 class Metric(NamedTuple):
     """One metric."""
 
-    # evidence -> one value per query, [Q] float64, or one float ("catalogue"). The
-    # scope determines the type of the evidence
+    # evidence -> one value per query, [Q] float64, or one float ("catalogue")
     compute: Callable[[Any], np.ndarray | float]
-    # the evidence that the lists are compared with. "query": the held-out positives of
-    # the query (`Hits`). "best": the k items that the user would most probably click
-    # (`Hits`). "uniform": the items that the user clicked in uniform exposures
-    # (`Hits`). "clicks": true click probabilities (`Clicks`). "catalogue": all lists
-    # together (`Exposure`); one value per split. "rivals": items of a stage of the
-    # funnel (`Contest`); named by the stage and not by a cutoff
+    # the evidence that the lists are compared with. `Hits` of "query": the held-out
+    # positives, "best": the k items that the user would most probably click, "uniform":
+    # the items clicked in uniform exposures. "clicks": true probabilities (`Clicks`).
+    # "catalogue": all lists together (`Exposure`). "rivals": items of a stage of the
+    # funnel (`Contest`), by which it is named in place of a cutoff
     scope: Scope = "query"
     sliced: bool = False  # whether there are also values for head, mid and tail items
-    # the tables that show it by default: "run" after a run; "study" in the report and
-    # in comparison.csv
-    shown: tuple[View, ...] = ()
+    shown: tuple[View, ...] = ()  # "run": after a run; "study": in reports of studies
     larger_is_better: bool = True  # the order of arms
 
 
@@ -80,19 +74,12 @@ def metric_names(
     scopes: Collection[Scope], ks: Sequence[int], stages: Sequence[str] = ()
 ) -> list[str]:
     """Names of all values of an evaluation."""
-    metrics = {n: m for n, m in METRICS.items() if m.scope in scopes}
-    whole = [
-        f"{name}@{end}"
-        for name, metric in metrics.items()
-        for end in (stages if metric.scope == "rivals" else ks)
-    ]
-    sliced = [
-        f"{name}@{k}/{bucket}"
-        for name, metric in metrics.items()
-        if metric.sliced
-        for k in ks
-        for bucket in BUCKETS
-    ]
+    whole, sliced = [], []
+    for name, metric in of_scope(*scopes).items():
+        ends = stages if metric.scope == "rivals" else ks
+        whole += [f"{name}@{end}" for end in ends]
+        if metric.sliced:
+            sliced += [f"{name}@{k}/{bucket}" for k in ks for bucket in BUCKETS]
     return whole + sliced
 
 
@@ -119,17 +106,14 @@ def ranking_metrics(
     A query without positives has NaN everywhere: it counts in no mean.
 
     Args:
-      items: [Q, K] integers, best first; a negative item fills a short list and is
-        a miss.
+      items: [Q, K] integers, best first; a negative item is a miss at the end.
       positives: one row per query; a repeated item counts once.
       ks: cutoffs, each in 1..K.
       metrics: metrics that are computed from `Hits`; None: all of scope "query".
-      weights: [I] float64, weight of each item as a positive, which ips_recall uses;
-        None: all are 1.
+      weights: [I] float64, weight of each item in ips_recall; None: all are 1.
 
     Raises:
-      ValueError: when the shapes or a cutoff do not fit, or a list contains a
-        positive twice.
+      ValueError: shapes or a cutoff do not fit, or a list has a positive twice.
 
     Examples:
       >>> positives = Ragged(np.array([0, 3]), np.array([4, 7, 9]))
@@ -166,12 +150,12 @@ def catalogue_metrics(
     """Metrics of scope "catalogue": of the lists of all queries together."""
     items, counts = np.asarray(items), np.asarray(counts, dtype=np.float64)
     _check_cutoffs(ks, items.shape[1])
-    values: dict[str, float] = {}
+    values, metrics = {}, of_scope("catalogue")
     for k in ks:
         listed = items[:, :k]
         times = np.bincount(listed[listed >= 0], minlength=len(counts))
         exposure = ranking.Exposure(times, counts)
-        for name, metric in of_scope("catalogue").items():
+        for name, metric in metrics.items():
             values[f"{name}@{k}"] = float(metric.compute(exposure))
     return values
 
@@ -180,13 +164,12 @@ def click_metrics(
     listed: np.ndarray, best: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Metrics of scope "clicks", of every query at every cutoff."""
-    return {
-        f"{name}@{k}": np.asarray(
-            metric.compute(ranking.Clicks(listed[:, :k], best[:, :k]))
-        )
-        for k in ks
-        for name, metric in of_scope("clicks").items()
-    }
+    values, metrics = {}, of_scope("clicks")
+    for k in ks:
+        clicks = ranking.Clicks(listed[:, :k], best[:, :k])
+        for name, metric in metrics.items():
+            values[f"{name}@{k}"] = np.asarray(metric.compute(clicks))
+    return values
 
 
 def _check_cutoffs(ks: Sequence[int], width: int) -> None:
@@ -201,10 +184,9 @@ def _check_cutoffs(ks: Sequence[int], width: int) -> None:
 def popularity_buckets(counts: np.ndarray) -> np.ndarray:
     """Thirds of the clicks, as a bucket of each item: int8 [I], 0 head, 1 mid, 2 tail.
 
-    Items are sorted by count, largest first (equal counts: lower index first), and
-    laid end to end on a line of all clicks that is cut into three equal parts. An
-    item belongs to the part in which it begins, so that an item across a cut goes
-    to the more popular side. An item without clicks is tail.
+    Items are sorted by count, largest first (equal counts: lower index first), and laid
+    end to end on a line of all clicks that is cut into three equal parts. An item
+    belongs to the part in which it begins; one without clicks is tail.
 
     Args:
       counts: [I] training clicks of each item, whole numbers, at least 0.
@@ -235,29 +217,25 @@ def sliced_metrics(
 ) -> dict[str, np.ndarray]:
     """Metrics where only the positives of one bucket are to be found.
 
-    The lists stay as they are: an item of another bucket keeps its rank and counts
-    as a miss. Args and errors are those of `ranking_metrics`, and
+    An item of another bucket keeps its rank and is a miss. Args and errors are those of
+    `ranking_metrics`; metrics that are not sliced are left out.
 
     Args:
       buckets: [I] int, see `popularity_buckets`; each positive needs one.
-      metrics: those that are not sliced are left out.
 
     Returns:
-      {"recall@20/head": float64 [Q], ...}; NaN where the query has no positive in
-      the bucket.
+      {"recall@20/head": float64 [Q], ...}; NaN without a positive in the bucket.
 
     Examples:
       >>> positives = Ragged(np.array([0, 2]), np.array([0, 1]))
-      >>> buckets = np.array([0, 2])
-      >>> values = sliced_metrics(np.array([[0]]), positives, buckets, [1])
+      >>> values = sliced_metrics(np.array([[0]]), positives, np.array([0, 2]), [1])
       >>> float(values["recall@1/head"][0]), float(values["recall@1/tail"][0])
       (1.0, 0.0)
     """
-    largest = positives.items.max(initial=-1)
-    if largest >= len(buckets):
+    number, largest = len(buckets), positives.items.max(initial=-1)
+    if largest >= number:
         raise ValueError(
-            f"positives must be below the number of buckets, {len(buckets)}, got "
-            f"{largest}"
+            f"positives must be below the number of buckets, {number}, got {largest}"
         )
     metrics = of_scope("query") if metrics is None else metrics
     sliced = {name: metric for name, metric in metrics.items() if metric.sliced}
@@ -278,5 +256,5 @@ def mean(values: np.ndarray) -> float:
 
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean over queries of each metric, see `mean`."""
+    """Mean over queries of each metric."""
     return {name: mean(values) for name, values in per_query.items()}

@@ -8,8 +8,7 @@ import numpy as np
 class Ragged(NamedTuple):
     """Items of each row, one row after the other."""
 
-    # int64 [rows + 1], rising from 0; row r is items[offsets[r]:offsets[r+1]]
-    offsets: np.ndarray
+    offsets: np.ndarray  # int64 [rows + 1], rising from 0: the ends of the rows
     items: np.ndarray  # int32 [nnz]
 
     @property
@@ -21,6 +20,11 @@ class Ragged(NamedTuple):
     def sizes(self) -> np.ndarray:
         """int64 [rows]: number of items of each row."""
         return np.diff(self.offsets)
+
+    def part(self, first: int, end: int) -> "Ragged":
+        """The rows from first to end."""
+        offsets = self.offsets[first : end + 1]
+        return Ragged(offsets - offsets[0], self.items[offsets[0] : offsets[-1]])
 
     @property
     def rows(self) -> np.ndarray:

@@ -16,14 +16,9 @@ from twotower_jax.evaluation.ragged import Ragged
 class Hits(NamedTuple):
     """The places of the positives in the first k items of every list."""
 
-    # [Q, k] bool, whether the item at a rank is a positive; best rank first
-    hit: np.ndarray
-    # [Q] int64, positives of each query, at least 1. Queries without a positive hold 1
-    # here; their values become NaN afterwards
-    num_positives: np.ndarray
-    # [Q, k] float64, weight of the positive at a rank as a target, anything at a miss;
-    # or one number for all
-    weight: np.ndarray | float = 1.0
+    hit: np.ndarray  # [Q, k] bool, whether the item at a rank is a positive
+    num_positives: np.ndarray  # [Q] int64, 1 without any: the values become NaN
+    weight: np.ndarray | float = 1.0  # [Q, k] float64 weight of the positive at a rank
 
     @property
     def ranks(self) -> np.ndarray:
@@ -87,8 +82,7 @@ def recall(hits: Hits) -> np.ndarray:
 def ips_recall(hits: Hits) -> np.ndarray:
     """Recall with the weights of `inverse_propensities`: sum_r hit(r) w(r) / P.
 
-    The mean over queries estimates the recall of a log in which every item had been
-    shown equally often. One query's value can exceed 1.
+    The mean over queries estimates the recall of a log that had shown all items alike.
     """
     return (hits.hit * hits.weight).sum(axis=1) / hits.num_positives
 
@@ -131,8 +125,7 @@ def hit_rate(hits: Hits) -> np.ndarray:
 def average_precision(hits: Hits) -> np.ndarray:
     """Mean over m of the precision at each hit: sum_r hit(r) hits(r) / r  /  m.
 
-    hits(r) = hit(1) + ... + hit(r). The division by m gives a perfect list the value 1;
-    trec_eval's map_cut divides by P.
+    hits(r) = hit(1) + ... + hit(r); trec_eval's map_cut divides by P in place of m.
 
     Examples:
       >>> average_precision(Hits(np.array([[False, True, True]]), np.array([3])))
@@ -153,15 +146,14 @@ def inverse_propensities(
 
       v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
 
-    Only an item that was shown can be clicked, so held-out clicks overstate the items
-    that are shown often. The propensity, that a click was observed given that the user
-    would click, is taken to be a power of the item's clicks n_i in training.
+    Only an item that was shown can be clicked. The propensity, that a click was
+    observed given that the user would click, is taken to be a power of the item's
+    clicks n_i in training.
 
     The mean over the split is that of recall: over the positives of each query, then
     over the queries. So a list that contains all positives has an ``ips_recall`` of 1
-    on average, and equal weights give recall. Weights that are normalised within each
-    query (Yang et al.) would all be 1 where each query has one positive. The price: a
-    query whose relevant items are rarely shown counts more than others.
+    on average, and equal weights give recall. The price: a query whose relevant items
+    are rarely shown counts more than others.
 
     References:
       Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
@@ -188,8 +180,7 @@ def _mean_weight(weights: np.ndarray, positives: Ragged) -> float:
 class Contest(NamedTuple):
     """Positives and other items of queries, and the scores of both."""
 
-    # items of each query -> their scores [nnz] float64, in the same order
-    score: Callable[[Ragged], np.ndarray]
+    score: Callable[[Ragged], np.ndarray]  # items -> their scores [nnz] float64
     positives: Ragged  # one row per query
     others: Ragged  # the items to separate them from, one row per query
 
@@ -236,10 +227,8 @@ def query_auc(contest: Contest) -> np.ndarray:
 class Clicks(NamedTuple):
     """P(click | looked at) of the first k items of each list, and of the best list."""
 
-    # [Q, k] float64, of the items of the list; NaN where it is shorter
-    listed: np.ndarray
-    # [Q, k] float64, of the items most probably clicked; NaN where none is left
-    best: np.ndarray
+    listed: np.ndarray  # [Q, k] float64, of the items of the list; NaN beyond its end
+    best: np.ndarray  # [Q, k] float64, of the items most probably clicked
 
 
 def true_ctr(clicks: Clicks) -> np.ndarray:
@@ -270,10 +259,7 @@ def coverage(exposure: Exposure) -> float:
 
 
 def gini(exposure: Exposure) -> float:
-    """Gini coefficient of the number of lists per item; NaN where all lists are empty.
-
-    0 where all items are listed equally often, (I - 1) / I where only one is.
-    """
+    """Gini coefficient of the lists per item, in 0..(I - 1) / I; NaN of empty lists."""
     if not exposure.times.any():
         return float("nan")
     return concentration.gini(exposure.times)

@@ -12,16 +12,13 @@ import numpy as np
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged
 
-GROUP = 16  # Columns behind one maximum; 8 and 32 measured no faster on a CPU.
-MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB.
-# A call that scores several blocks reuses one score buffer; fresh pages for each
-# block cost as much as the matrix product.
-BLOCKS_PER_CALL = 8
-# Scores of 256 queries and 41,000 items are 42 MB, and glibc takes fresh pages for
-# every array above 32 MiB. 64 and 256 queries measured slower, or no faster.
-BLOCK = 128
-# Least queries of a product. With one query, XLA on a CPU rounds the scores of the last
-# items differently, so that items of equal vectors get different scores.
+GROUP = 16  # columns behind one maximum; 8 and 32 measured no faster on a CPU
+MAX_SCORES = 32 * 2**20  # float32 scores held by one thread: 128 MiB
+# Blocks of a call reuse one score buffer; fresh pages cost as much as the product, and
+# glibc takes them for every array above 32 MiB. 64 and 256 queries measured no faster.
+BLOCKS_PER_CALL, BLOCK = 8, 128
+# With one query, XLA on a CPU rounds the scores of the last items differently, so that
+# items of equal vectors get different scores.
 MIN_BLOCK = 2
 
 
@@ -77,17 +74,15 @@ def top_k(
     per_call = min(BLOCKS_PER_CALL, -(-blocks // workers))
     width = pair_width(seen, block)
 
-    def search(first: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = pairs_to_mask(
-            seen, first, (per_call, block), width, table.shape[0]
-        )
+    def search(first: int) -> tuple[np.ndarray, ...]:
+        shape = per_call, block
+        rows, columns = pairs_to_mask(seen, first, shape, width, table.shape[0])
         chunk = np.zeros((per_call * block, query.shape[1]), np.float32)
         part = query[first : first + len(chunk)]
         chunk[: len(part)] = part
         chunk = chunk.reshape(per_call, block, -1)
         best = _search(chunk, table, rows, columns, k=k, num_items=num_items)
-        scores, items = (np.asarray(x).reshape(-1, k)[: len(part)] for x in best)
-        return scores, items
+        return tuple(np.asarray(x).reshape(-1, k)[: len(part)] for x in best)
 
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(search, range(0, num_queries, per_call * block)))
@@ -137,11 +132,10 @@ def _pick_grouped(
     """Return the top k of scores [block, columns] by way of the maxima of groups.
 
     The k groups of largest maximum (ties: lower group) contain the top k. Proof: let
-    item x lie in a group h that was not selected. The best item of each selected group
+    item x lie in a group that was not selected. The best item of each selected group
     has a score above that of x, or, as groups are contiguous, a score not below it and
-    a lower index. So k items come before x. Sorting the selected groups makes the
-    position within them rise with the item index, which carries the tie rule through
-    the second top k.
+    a lower index: k items come before x. Sorting the selected groups carries the tie
+    rule through the second top k.
     """
     block, columns = scores.shape
     groups = scores.reshape(block, columns // GROUP, GROUP)
@@ -181,7 +175,7 @@ def _workers() -> int:
 def _check(
     queries: np.ndarray, candidates: jax.Array, k: int, seen: Ragged | None, block: int
 ) -> None:
-    """Raise an error for arguments outside the contract of `top_k`."""
+    """Refuse arguments outside the contract of `top_k`."""
     shapes = f"{queries.shape} and {candidates.shape}"
     if queries.ndim != 2 or candidates.ndim != 2:
         raise ValueError(f"queries and candidates must be matrices, got {shapes}")
@@ -189,9 +183,8 @@ def _check(
         raise ValueError(f"queries and candidates differ in width: {shapes}")
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
-    num_items = len(candidates)
-    check_k(k, num_items)
-    check_seen(seen, len(queries), num_items)
+    check_k(k, len(candidates))
+    check_seen(seen, len(queries), len(candidates))
     if not queries.size or not candidates.size:
         return
     # A score is at most D times the largest entries, so one look at the embeddings
@@ -224,8 +217,7 @@ def check_k(k: int, num_items: int) -> None:
 def pair_width(seen: Ragged | None, block: int) -> int:
     """Return the pairs kept per block: those of the largest, up to a power of two.
 
-    One width for all blocks means one compiled program; the power of two lets other
-    data share it.
+    One width for all blocks, and for similar data, means one compiled program.
     """
     if seen is None or len(seen.items) == 0:
         return 0
@@ -244,12 +236,9 @@ def pairs_to_mask(
         return rows, columns
     for index in range(blocks):
         low = min(first + index * block, seen.num_rows)
-        offsets = seen.offsets[low : low + block + 1]
-        items = seen.items[offsets[0] : offsets[-1]]
-        rows[index, : len(items)] = np.repeat(
-            np.arange(len(offsets) - 1), np.diff(offsets)
-        )
-        columns[index, : len(items)] = items
+        part = seen.part(low, low + block)
+        rows[index, : len(part.items)] = part.rows
+        columns[index, : len(part.items)] = part.items
     return rows, columns
 
 
@@ -259,18 +248,14 @@ def check_seen(seen: Ragged | None, num_queries: int, num_items: int) -> None:
         return
     if seen.num_rows != num_queries:
         raise ValueError(f"seen has {seen.num_rows} rows for {num_queries} queries")
-    if len(seen.items) and not (seen.items.min() >= 0 and seen.items.max() < num_items):
-        raise ValueError(
-            f"seen items must be in 0..{num_items - 1}, "
-            f"got {seen.items.min()}..{seen.items.max()}"
-        )
+    if len(seen.items) and (seen.items.min() < 0 or seen.items.max() >= num_items):
+        span = f"{seen.items.min()}..{seen.items.max()}"
+        raise ValueError(f"seen items must be in 0..{num_items - 1}, got {span}")
 
 
 # --- scores that a function computes on the host --------------------------------------
 
-# float32 scores that one thread computes at a time: 16 MiB. The allocator of Linux
-# returns larger arrays to the system, and fresh pages cost as much as the ranking.
-MAX_HOST_SCORES = 2**22
+MAX_HOST_SCORES = 2**22  # float32 scores of a thread: 16 MiB, without fresh pages
 
 
 def top_k_of_scores(
@@ -291,7 +276,7 @@ def top_k_of_scores(
     block = max(1, min(block, num_queries, MAX_HOST_SCORES // num_items))
     width, columns = pair_width(seen, block), num_items + _padding(num_items, k)
 
-    def search(first: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(first: int) -> tuple[np.ndarray, ...]:
         part = score(slice(first, min(first + block, num_queries)))
         if not np.isfinite([part.min(), part.max()]).all():
             raise ValueError("scores must be finite, but contain NaN or infinity")
@@ -299,8 +284,7 @@ def top_k_of_scores(
         scores[: len(part), :num_items] = part
         rows, items = pairs_to_mask(seen, first, (1, block), width, columns)
         best = _best(scores, rows[0], items[0], k=k, num_items=num_items)
-        scores, items = (np.asarray(x)[: len(part)] for x in best)
-        return scores, items
+        return tuple(np.asarray(x)[: len(part)] for x in best)
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         parts = list(pool.map(search, range(0, num_queries, block)))

@@ -8,8 +8,7 @@ from twotower_jax.errors import InputError
 
 UNIFORM = "uniform"
 # Uniform rivals of a query, and the fixed seed of their draw: a test set, not a choice.
-UNIFORM_RIVALS = 100
-UNIFORM_SEED = 0
+UNIFORM_RIVALS, UNIFORM_SEED = 100, 0
 
 
 def rivals(
@@ -30,14 +29,12 @@ def rivals(
         place[users] = np.arange(len(users))
         row, item = place[log.user[rows]], log.item[rows].astype(np.int64)
         row, item = row[row >= 0], item[row >= 0]
-    span = log.num_items
-    clicked = np.concatenate(
-        [
-            pairs.user.astype(np.int64) * span + pairs.item
-            for pairs in (held_out, earlier)
-        ]
-    )
-    other = ~np.isin(users[row].astype(np.int64) * span + item, clicked)
+
+    def codes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        return user.astype(np.int64) * log.num_items + item
+
+    clicked = [codes(pairs.user, pairs.item) for pairs in (held_out, earlier)]
+    other = ~np.isin(codes(users[row], item), np.concatenate(clicked))
     return row[other], item[other]
 
 

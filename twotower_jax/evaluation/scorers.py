@@ -11,8 +11,7 @@ from twotower_jax.evaluation.ragged import Ragged, take_rows
 from twotower_jax.evaluation.retrieve import top_k, top_k_of_scores
 from twotower_jax.evaluation.spread import SpreadItems, top_k_spread
 
-# Cells of the popularity order that are looked at together.
-BLOCK = 2**22
+BLOCK = 2**22  # cells of the popularity order that are looked at together
 
 
 class Scorer(Protocol):
@@ -65,8 +64,7 @@ class Embeddings(NamedTuple):
 class BlockScores(NamedTuple):
     """Scores that a function computes for some queries at a time."""
 
-    # a slice of the queries -> their scores [n, items] float32
-    score: Callable[[slice], np.ndarray]
+    score: Callable[[slice], np.ndarray]  # queries -> scores [n, items] float32
     num_queries: int  # Q
     num_items: int  # size of the catalogue
 
@@ -79,11 +77,9 @@ class BlockScores(NamedTuple):
         """Return the scores [nnz] of items of each query."""
         out, block = np.empty(len(pairs.items)), 256
         for first in range(0, self.num_queries, block):
-            offsets = pairs.offsets[first : first + block + 1]
-            part = slice(offsets[0], offsets[-1])
-            rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-            scores = self.score(slice(first, first + len(offsets) - 1))
-            out[part] = scores[rows, pairs.items[part]]
+            part, begin = pairs.part(first, first + block), pairs.offsets[first]
+            scores = self.score(slice(first, first + part.num_rows))
+            out[begin : begin + len(part.items)] = scores[part.rows, part.items]
         return out
 
 
@@ -96,8 +92,7 @@ class SharedScores(NamedTuple):
     def top_k(self, k: int, seen: Ragged | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best scores and items of each query.
 
-        The items are ordered once. A list is the order's begin without the seen items,
-        so only its first k + (number of seen items) places matter.
+        A list is the begin of one order of the items, without the seen ones.
         """
         order = np.argsort(-self.scores, kind="stable")
         if seen is None:
@@ -108,11 +103,9 @@ class SharedScores(NamedTuple):
         longest = min(len(order), k + int(seen.sizes.max(initial=0)))
         block = max(1, BLOCK // longest)
         for first in range(0, self.num_queries, block):
-            offsets = seen.offsets[first : first + block + 1]
-            rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-            masked = place[seen.items[offsets[0] : offsets[-1]]]
-            free = np.ones((len(offsets) - 1, longest), bool)
-            free[rows[masked < longest], masked[masked < longest]] = False
+            part = seen.part(first, first + block)
+            masked, free = place[part.items], np.ones((part.num_rows, longest), bool)
+            free[part.rows[masked < longest], masked[masked < longest]] = False
             rank = np.cumsum(free, axis=1)
             row, column = np.nonzero(free & (rank <= k))
             items[first + row, rank[row, column] - 1] = order[column]
@@ -143,16 +136,16 @@ def without_order(
     """Return lists whose tied ones have the tied items in a fixed random order."""
     queries, candidates = (np.asarray(vectors, np.float32) for vectors in embedded)
     order = np.random.default_rng(0).permutation(len(candidates))
-    found, k = items.copy(), items.shape[1]
-    rows = np.flatnonzero(tied)
-    for first in range(0, len(rows), TIED_BLOCK):
-        some = rows[first : first + TIED_BLOCK]
-        scores = queries[some] @ candidates.T
+    lists, k = items.copy(), items.shape[1]
+    tied_rows = np.flatnonzero(tied)
+    for first in range(0, len(tied_rows), TIED_BLOCK):
+        rows = tied_rows[first : first + TIED_BLOCK]
+        scores = queries[rows] @ candidates.T
         if seen is not None:
-            left_out = take_rows(seen, some)
+            left_out = take_rows(seen, rows)
             scores[left_out.rows, left_out.items] = -np.inf
         best = scores.max(axis=1, keepdims=True)
         equal = scores >= best - NEAR * np.maximum(np.abs(best), 1)
         place = np.where(equal, order, len(order))
-        found[some] = np.argsort(place, axis=1)[:, :k]
-    return found
+        lists[rows] = np.argsort(place, axis=1)[:, :k]
+    return lists

@@ -1,10 +1,9 @@
 """Exact top-k of a catalogue whose embeddings are spread over devices.
 
 Each device ranks its own items, for a part of the queries where several devices hold
-the same items, and the lists of the devices are merged. The k best items of all are
-among the k best of each device, and devices hold items in ascending order, so that a
-stable merge keeps the tie rule of `retrieve.top_k`. Where several processes hold the
-devices, all of them get all lists.
+the same items. The k best items of all are among the k best of each device, and devices
+hold items in ascending order, so that a stable merge keeps the tie rule of
+`retrieve.top_k`. Where several processes hold the devices, all of them get all lists.
 """
 
 from collections.abc import Sequence
@@ -26,8 +25,8 @@ Lists = tuple[np.ndarray, np.ndarray]  # scores [Q, k] and items [Q, k]
 class Block(NamedTuple):
     """Items of one device."""
 
-    copy: int  # Number of the copy of the catalogue to which the block belongs, from 0
-    first: int  # Its first item
+    copy: int  # number of the copy of the catalogue to which the block belongs, from 0
+    first: int  # its first item
     vectors: jax.Array  # [n, dim], without padding
 
 
@@ -35,11 +34,10 @@ class Block(NamedTuple):
 class SpreadItems:
     """Embeddings of a catalogue on several devices."""
 
-    blocks: tuple[Block, ...]  # Those of this process
-    # [n, dim] all of them, one array of all devices, with padding at its end
-    whole: jax.Array
-    num_items: int  # Size of the catalogue
-    copies: int  # Number of copies of the catalogue, each over as many devices
+    blocks: tuple[Block, ...]  # those of this process
+    whole: jax.Array  # [n, dim] one array of all devices, with padding at its end
+    num_items: int  # size of the catalogue
+    copies: int  # number of copies of the catalogue, each over as many devices
 
     def __len__(self) -> int:
         return self.num_items
@@ -84,19 +82,20 @@ def top_k_spread(
     query = np.asarray(queries, np.float32)
     parts = np.array_split(np.arange(len(query)), items.copies)
     with ThreadPoolExecutor(len(items.blocks)) as pool:
-        waiting = []
-        for block in items.blocks:
+
+        def of_block(block: Block) -> Lists:
             rows = parts[block.copy]
             own = None if seen is None else take_rows(seen, rows)
-            waiting.append(pool.submit(_of_block, query[rows], block, own, k))
-        own_lists = [future.result() for future in waiting]
+            return _of_block(query[rows], block, own, k)
+
+        own_lists = list(pool.map(of_block, items.blocks))
     lists = _of_all_processes(items.blocks, own_lists, [len(part) for part in parts])
     merged = [
         _merged([lists[place] for place in sorted(lists) if place[0] == copy], k)
         for copy in range(items.copies)
     ]
-    scores, found = zip(*merged, strict=True)
-    return np.concatenate(scores), np.concatenate(found)
+    scores, best = zip(*merged, strict=True)
+    return np.concatenate(scores), np.concatenate(best)
 
 
 def _of_block(query: np.ndarray, block: Block, seen: Ragged | None, k: int) -> Lists:

@@ -1,9 +1,7 @@
 """Losses of a batch in one pass over blocks of rows; logits are never stored.
 
-A block of rows gives its loss and every gradient in the same pass. Rows are compared
-with columns (candidates that all rows share) and with slots (candidates of one row).
-The softmax and PSL have a pass written by hand. Any other loss is differentiated block
-by block.
+A block of rows gives its loss and every gradient in the same pass. The softmax and PSL
+have a pass written by hand; any other loss is differentiated block by block.
 """
 
 from collections.abc import Callable
@@ -61,11 +59,9 @@ def _scan_rows(
 ) -> tuple[_Sums, Any]:
     """Return the sums over blocks of rows, and the values that blocks have of each row.
 
-    Padded rows have weight 0. The gradient [D, C] by the columns is made at three times
-    the speed of [C, D] on a CPU.
-
-    Args:
-      rows: arrays of rows, the query embeddings [B, D] first.
+    Of the arrays of rows the query embeddings [B, D] come first; padded rows have
+    weight 0. A CPU makes the gradient [D, C] by the columns three times as fast as [C,
+    D].
     """
     query = rows[0]
     number, dim = query.shape
@@ -83,10 +79,19 @@ def _scan_rows(
     return sums, jax.tree.map(join_rows, values)
 
 
-def _backward(static: Any, gradients: Any, cotangent: tuple[jax.Array, ...]) -> Any:
-    """Return the gradients of a pass, whose first result is the loss."""
-    del static
-    return jax.tree.map(lambda gradient: cotangent[0] * gradient, gradients), None
+def _by_pass(both: Callable[..., tuple[tuple[jax.Array, ...], Any]]) -> Any:
+    """Return the function whose first value is a loss, from its values and gradients.
+
+    The arguments are static ones, those of the gradients, and constants.
+    """
+
+    def backward(static: Any, gradients: Any, cotangent: tuple[jax.Array, ...]) -> Any:
+        del static
+        return jax.tree.map(lambda gradient: cotangent[0] * gradient, gradients), None
+
+    function = jax.custom_vjp(lambda *args: both(*args)[0], nondiff_argnums=(0,))
+    function.defvjp(both, backward)
+    return function
 
 
 # --- the softmax and PSL, by hand -----------------------------------------------------
@@ -105,19 +110,17 @@ def softmax_loss(
     """Return sum_i w_i (c log (e^p + sum_d e^{s_d - log N_d}) - p) in one pass.
 
     d runs over the draws of row i: columns with their multiplicity, and slots. If
-    decoupled, e^p is left out of the sum, and a row without draws has loss 0. With a
-    surrogate, s_d and p are the logits of `psl`, of which that of the positive is 0.
-
-    Gradients flow to the scores, and if ``form.weighted`` to the weights of the rows.
-    The negative weight is the factor c; a surrogate reads the temperature.
+    decoupled, e^p is left out, and a row without draws has loss 0. With a surrogate,
+    s_d and p are the logits of `psl` at the temperature. The negative weight is the
+    factor c. Gradients flow to the scores, and if ``form.weighted`` to the weights of
+    the rows.
     """
     rest = _log_sum_outside_columns(scores, rows, form, temperature)
     arguments = _Arguments(
         scores.query, scores.columns, scores.positive, rest, rows.weight
     )
     constants = _Constants(columns, rows, temperature)
-    sums: Any = _softmax_sum(form, arguments, constants)
-    log_sums, filled = sums
+    log_sums, filled = _softmax_sum(form, arguments, constants)
     total = negative_weight * log_sums
     if form.surrogate:
         return total
@@ -158,27 +161,26 @@ class _Arguments(NamedTuple):
     weight: jax.Array  # [B] weight of the row; a gradient of 0 where it is not computed
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@_by_pass
 def _softmax_sum(
     form: SoftmaxForm, arguments: _Arguments, constants: _Constants
-) -> tuple[jax.Array, ...]:
-    """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic}), and which rows have any
-    term, [B] float.
-    """
-    return _softmax_pass(form, arguments, constants)[0]
-
-
-def _softmax_pass(
-    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
 ) -> tuple[tuple[jax.Array, ...], _Arguments]:
-    """Return the results of `_softmax_sum`, and the gradients of the first."""
+    """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic}) and its gradients.
+
+    With the sum stands which rows have any term, [B] float.
+    """
     matrix, dtype = arguments.matrix, arguments.query.dtype
     columns, temperature = constants.columns, constants.numbers
 
     def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
         query, positive, rest, rows = block
         raw = query @ matrix.T
-        logits, slope = _logits(form, raw, positive, temperature)
+        logits, slope = raw, 1.0
+        if form.surrogate:
+            surrogate = partial(psl_logits, form.surrogate, positive)
+            logits, slope = jax.jvp(
+                lambda x: surrogate(x, temperature), (raw,), (jnp.ones_like(raw),)
+            )
         logits += mask_at_or_above(rows.limit, raw, bias(columns, rows))
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), rest)
         # Only a decoupled row may have no term at all.
@@ -207,26 +209,6 @@ def _softmax_pass(
     return (sums.loss, filled), gradients
 
 
-def _logits(
-    form: SoftmaxForm,
-    raw: jax.Array,
-    positive: jax.Array,
-    temperature: jax.Array | float,
-) -> tuple[jax.Array, jax.Array | float]:
-    """Return the logits of scores, and their slope."""
-    surrogate = form.surrogate
-    if not surrogate:
-        return raw, 1.0
-
-    def of_scores(scores: jax.Array) -> jax.Array:
-        return psl_logits(surrogate, positive, scores, temperature)
-
-    return jax.jvp(of_scores, (raw,), (jnp.ones_like(raw),))
-
-
-_softmax_sum.defvjp(_softmax_pass, _backward)
-
-
 # --- any loss -------------------------------------------------------------------------
 
 
@@ -246,9 +228,8 @@ def row_loss(
 ) -> jax.Array:
     """Return sum_i w_i loss(positive, negatives, weight)_i, block by block."""
     static, numbers = split(loss)
-    choice = _Choice(static, top_k)
-    sums: Any = _row_sum(choice, scores, _Constants(columns, rows, numbers))
-    return sums[0]
+    constants = _Constants(columns, rows, numbers)
+    return _row_sum(_Choice(static, top_k), scores, constants)[0]
 
 
 class _Choice(NamedTuple):
@@ -258,17 +239,11 @@ class _Choice(NamedTuple):
     top_k: int
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@_by_pass
 def _row_sum(
     choice: _Choice, scores: Scores, constants: _Constants
-) -> tuple[jax.Array, ...]:
-    return _row_pass(choice, scores, constants)[0]
-
-
-def _row_pass(
-    choice: _Choice, scores: Scores, constants: _Constants
 ) -> tuple[tuple[jax.Array, ...], Scores]:
-    """Return the sum and its gradients by the scores."""
+    """Return the sum, and its gradients by the scores."""
     matrix = scores.columns.T
 
     def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
@@ -307,6 +282,3 @@ def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.A
     loss = join(choice.loss, constants.numbers)
     values = loss.of_rows(scores.positive, logits, weight)
     return (rows.weight * values).sum()
-
-
-_row_sum.defvjp(_row_pass, _backward)

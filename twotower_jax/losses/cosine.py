@@ -7,15 +7,8 @@ from typing import ClassVar
 
 from twotower_jax.errors import unknown
 from twotower_jax.lazy import jax, jnp
-from twotower_jax.losses.loss import (
-    LOSSES,
-    CosineLoss,
-    SoftmaxForm,
-    log_sum,
-    temperature_key,
-    weighted_mean,
-    weights_of,
-)
+from twotower_jax.losses import loss as base
+from twotower_jax.losses.loss import LOSSES
 from twotower_jax.registry import key
 
 
@@ -48,15 +41,17 @@ def ccl(
       Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering,
       CIKM 2021, eq. 5.
     """
-    weight = weights_of(positive, negatives, weight)
-    pushed = weighted_mean(jnp.maximum(temperature * negatives - margin, 0), weight)
+    weight = base.weights_of(positive, negatives, weight)
+    pushed = base.weighted_mean(
+        jnp.maximum(temperature * negatives - margin, 0), weight
+    )
     pushed = negative_weight * pushed
     return jnp.maximum(1 - temperature * positive, 0) + pushed
 
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Ccl(CosineLoss):
+class Ccl(base.CosineLoss):
     """Cosine contrastive loss (SimpleX): negatives are pushed down above the margin."""
 
     formula = staticmethod(ccl)
@@ -91,10 +86,9 @@ def debiased(
       N_g = max( (S - N t e^p) / (1 - t), N e^(-1/T) ),
       S = sum_j w_j e^((b + 1) n_j) / [ sum_j w_j e^(b n_j) / N ].
 
-    A share t of the negatives is taken to be positives, whose part is subtracted. S is
-    the sum of e^{n_j} in which the negatives are weighed by e^(b n_j), so that b = 0 is
-    sum_j w_j e^{n_j}. The lower bound is the least sum of cosines. Gradients flow
-    through the weights, as in the published code.
+    A share t of the negatives is taken to be positives, whose part is subtracted. S
+    weighs the negatives by e^(b n_j); the lower bound is the least sum of cosines.
+    Gradients flow through the weights, as in the published code.
 
     Args:
       positive, negatives, weight: as of `sampled_softmax`; logits are finite.
@@ -115,7 +109,7 @@ def debiased(
       Chuang et al., Debiased Contrastive Learning, NeurIPS 2020, eq. 8 (b = 0);
       Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021.
     """
-    weight = weights_of(positive, negatives, weight)
+    weight = base.weights_of(positive, negatives, weight)
     number = weight.sum(axis=1)
     filled = number > 0
     number = jnp.where(filled, number, 1)
@@ -134,13 +128,13 @@ def debiased(
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Dcl(CosineLoss):
+class Dcl(base.CosineLoss):
     """Debiased contrastive loss: a share of the negatives is taken to be positives."""
 
     formula = staticmethod(debiased)
     name: str = "dcl"
     beta = 0.0  # a key of hcl alone
-    temperature: float = temperature_key(0.14)
+    temperature: float = base.temperature_key(0.14)
     tau_plus: float = key(
         0.01,
         low=0,
@@ -204,22 +198,22 @@ def psl(
       Yang et al., PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective
       for Recommendation, NeurIPS 2024 (halves and no positive: its published code).
     """
-    weight = weights_of(positive, negatives, weight)
+    weight = base.weights_of(positive, negatives, weight)
     logits = psl_logits(activation, positive, negatives, temperature)
     logits += jnp.log(weight)
     if not decoupled:
         logits = jnp.concatenate([jnp.zeros_like(positive)[:, None], logits], axis=1)
-    return log_sum(logits)[0]
+    return base.log_sum(logits)[0]
 
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Psl(CosineLoss):
+class Psl(base.CosineLoss):
     """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
 
     formula = staticmethod(psl)
     name: str = "psl"
-    temperature: float = temperature_key(0.05)
+    temperature: float = base.temperature_key(0.05)
     activation: str = key(
         "tanh",
         choices=ACTIVATIONS,
@@ -232,9 +226,9 @@ class Psl(CosineLoss):
         example="loss=psl loss.decoupled=false",
     )
 
-    def softmax_form(self) -> SoftmaxForm:
+    def softmax_form(self) -> base.SoftmaxForm:
         """Form of the pass written by hand."""
-        return SoftmaxForm(self.decoupled, surrogate=self.activation)
+        return base.SoftmaxForm(self.decoupled, surrogate=self.activation)
 
 
 def psl_logits(
@@ -243,13 +237,11 @@ def psl_logits(
     negatives: jax.Array,
     temperature: jax.Array | float,
 ) -> jax.Array:
-    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0."""
-    half = temperature * (negatives - positive[:, None]) / 2
-    return _log_surrogate(activation, half) / temperature
+    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0.
 
-
-def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
-    """Return log sigma(d); -inf with gradient 0 where sigma(d) is not above 0."""
+    It is -inf with gradient 0 where sigma(d_j) is not above 0.
+    """
+    d = temperature * (negatives - positive[:, None]) / 2
     if activation == "tanh":
         value = 1 + jnp.tanh(d)
     elif activation == "atan":
@@ -259,13 +251,14 @@ def _log_surrogate(activation: str, d: jax.Array) -> jax.Array:
     else:
         raise unknown("loss.activation", activation, ACTIVATIONS)
     above = value > 0
-    return jnp.where(above, jnp.log(jnp.where(above, value, 1)), -jnp.inf)
+    logs = jnp.where(above, jnp.log(jnp.where(above, value, 1)), -jnp.inf)
+    return logs / temperature
 
 
 def _arctan(d: jax.Array) -> jax.Array:
     """Return arctan(d), by the half of the angle.
 
-    jaxlib 0.10.2 computes wrong numbers for `jnp.arctan` on some CPUs, and with vectors
-    of 512 bits on all that have them: github.com/jax-ml/jax/issues/39352.
+    jaxlib computes wrong numbers for `jnp.arctan` on CPUs with vectors of 512 bits:
+    github.com/jax-ml/jax/issues/39352.
     """
     return 2 * jnp.arctan2(d, 1 + jnp.sqrt(1 + d * d))

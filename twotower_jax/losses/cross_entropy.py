@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from twotower_jax.lazy import jax, jnp
-from twotower_jax.losses.loss import (
-    LOSSES,
-    Odds,
-    SampledLoss,
-    Tempered,
-    negative_part,
-    weights_of,
-)
+from twotower_jax.losses import loss as base
+from twotower_jax.losses.loss import LOSSES
 from twotower_jax.registry import key
 
 
 @dataclass(unsafe_hash=True)
-class Pointwise(Tempered, SampledLoss):
+class Pointwise(base.Tempered, base.SampledLoss):
     """Base of the losses of single pairs."""
 
     pointwise: ClassVar[bool] = True
@@ -38,22 +32,19 @@ class Pointwise(Tempered, SampledLoss):
         example="loss=bce loss.offset=-5.5",
     )
 
-    def odds(self, drawn: int, num_items: int) -> Odds | None:
+    def odds(self, drawn: int, num_items: int) -> base.Odds | None:
         """Balance of a row; None where the offset holds it."""
         number = round(self.ratio or drawn)
-        return None if self.offset or not number else Odds(number, 1 / number)
+        return None if self.offset or not number else base.Odds(number, 1 / number)
 
     def of_rows(
         self, positive: jax.Array, negatives: jax.Array, weight: jax.Array
     ) -> jax.Array:
         """Loss of each row, whose logits have the constant added.
 
-        Scores are near 0 at the start, and n negatives of a positive want log(1 / n).
-        Without the constant the vectors of all items learn it first, in one direction.
-
-        References:
-          Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3 (a
-          prior of the rare class as the start of a bias).
+        Scores are near 0 at the start, and n negatives of a positive want log(1 / n):
+        without the constant the vectors of all items learn it first, in one direction
+        (Lin et al., Focal loss for dense object detection, ICCV 2017, section 3.3).
         """
         if not isinstance(self.offset, float) or self.offset:
             positive, negatives = positive + self.offset, negatives + self.offset
@@ -84,8 +75,8 @@ def bce(
     References:
       He et al., Neural collaborative filtering, WWW 2017, eq. 7 (drawn negatives).
     """
-    weight = weights_of(positive, negatives, weight)
-    return jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
+    weight = base.weights_of(positive, negatives, weight)
+    return jax.nn.softplus(-positive) + base.negative_part(negatives, weight, ratio)
 
 
 @LOSSES.add
@@ -135,12 +126,14 @@ def gbce(
     References:
       Petrov & Macdonald, gSASRec: reducing overconfidence, RecSys 2023 (gBCE).
     """
-    weight = weights_of(positive, negatives, weight)
+    weight = base.weights_of(positive, negatives, weight)
     drawn = weight.sum(axis=1)
     each = 0.0 if ratio is None else ratio
     counted = jnp.where(each > 0, jnp.where(drawn > 0, each, 0), drawn)
     power = calibration * (counted / (num_items - 1) - 1) + 1
-    return power * jax.nn.softplus(-positive) + negative_part(negatives, weight, ratio)
+    return power * jax.nn.softplus(-positive) + base.negative_part(
+        negatives, weight, ratio
+    )
 
 
 @LOSSES.add
@@ -158,7 +151,7 @@ class Gbce(Pointwise):
         example="loss=gbce loss.calibration=0.5",
     )
 
-    def odds(self, drawn: int, num_items: int) -> Odds | None:
+    def odds(self, drawn: int, num_items: int) -> base.Odds | None:
         """Balance of a row, whose positive weighs less than 1."""
         odds = super().odds(drawn, num_items)
         if odds is None:

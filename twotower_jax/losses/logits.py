@@ -1,9 +1,8 @@
 """Arguments of a batch's loss: scores, and the terms that correct and mask them.
 
-A batch of B rows has C columns (candidates that all rows share) and K slots per row
-(candidates of one row). The logit of a pair is its score minus the log of the expected
-count of the item in the row, plus the log of the number of draws that the pair stands
-for.
+A batch of B rows has C columns (candidates that all rows share) and K slots per row.
+The logit of a pair is its score minus the log of the expected count of the item in the
+row, plus the log of the number of draws that the pair stands for.
 """
 
 from __future__ import annotations
@@ -25,37 +24,29 @@ class Scores(NamedTuple):
 class PairTerms(NamedTuple):
     """Terms of pairs of a row and a negative, in logs."""
 
-    # [B, n] log of the number of draws that the negative stands for; -inf masks it
-    log_mult: jax.Array
-    # [B, n] log of the negative's expected count in the row, which is subtracted from
-    # the score; 0 corrects nothing
-    log_count: jax.Array
+    log_mult: jax.Array  # [B, n] log of the number of draws of it; -inf masks it
+    log_count: jax.Array  # [B, n] log of its expected count; 0 corrects nothing
 
 
 class ColumnTerms(NamedTuple):
     """Terms of the C columns."""
 
-    # [C] log of the number of draws that a column stands for; -inf for none
-    log_mult: jax.Array
-    # [G, C] log of the expected count by group of rows; 0 corrects nothing
-    log_count: jax.Array
+    log_mult: jax.Array  # [C] log of the number of draws of a column; -inf for none
+    log_count: jax.Array  # [G, C] log of the expected count by group of rows
     key: jax.Array  # [C] int32 item of the column
-    # ([C] int32 place of the column's item among the U distinct items to which
-    # `ListedTerms.place` and `RowTerms.seen` refer,); () where column c has the c-th of
-    # them. Not read where a row has neither
+    # ([C] int32 place of the column's item among the U distinct items of `ListedTerms`
+    # and `RowTerms.seen`,); () where column c has the c-th of them
     place: tuple[jax.Array, ...] = ()
-    # ([] factor of the logs of expected counts,); () for 1
-    strength: tuple[jax.Array, ...] = ()
-    # ([C] int32 the first column of each distinct item,); () where `log_count` may
-    # differ between columns of one item. Read where rows list counts
+    strength: tuple[jax.Array, ...] = ()  # ([] factor of log counts,); () for 1
+    # ([C] int32 first column of each distinct item,), of whose columns all have one
+    # `log_count`; () where they may differ
     first: tuple[jax.Array, ...] = ()
 
 
 class ListedTerms(NamedTuple):
     """Counts that B rows list, as those of pools; an item has one count in a row."""
 
-    # [B, L] int32 places of the listed items among the U distinct items of the columns;
-    # C for an item that is none of them
+    # [B, L] int32 places among the U distinct items of the columns; C for none of them
     place: jax.Array
     log_count: jax.Array  # [B, L] log of the expected draws of the item
 
@@ -65,27 +56,20 @@ class RowTerms(NamedTuple):
 
     weight: jax.Array  # [B] weight of the row in the sum of losses
     key: jax.Array  # [B] int32 the row's own item
-    # [B] replaces `ColumnTerms.log_mult` in columns of the own item
-    own_log_mult: jax.Array
-    own_log_count: jax.Array  # [B] replaces the log of the expected count there
+    own_log_mult: jax.Array  # [B] that of the columns of the own item
+    own_log_count: jax.Array  # [B] the same of `log_count`
     slots: PairTerms  # [B, K] terms of the row's slots
-    # ([B] int32 group in `ColumnTerms.log_count`,); () where all are in one
-    group: tuple[jax.Array, ...] = ()
-    # Counts that are added to those of the columns
-    listed: tuple[ListedTerms, ...] = ()
-    # ([B, U] bool, items that are masked in the row,); () masks none
-    seen: tuple[jax.Array, ...] = ()
-    # ([B] score, before any correction, from which on negatives are masked,); () masks
-    # none
-    limit: tuple[jax.Array, ...] = ()
+    group: tuple[jax.Array, ...] = ()  # ([B] int32 group,); () where all are in one
+    listed: tuple[ListedTerms, ...] = ()  # counts that are added to the columns'
+    seen: tuple[jax.Array, ...] = ()  # ([B, U] bool, items masked in the row,)
+    limit: tuple[jax.Array, ...] = ()  # ([B] raw score from which on they are masked,)
 
 
 def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array:
     """Return lambda log N, which a tempered correction subtracts: s - lambda log N.
 
     References:
-      Menon et al., Long-tail learning via logit adjustment, ICLR 2021, whose tau is
-      lambda.
+      Menon et al., Long-tail learning via logit adjustment, ICLR 2021 (tau is lambda).
     """
     for factor in strength:
         log_count = jnp.where(jnp.isneginf(log_count), -jnp.inf, factor * log_count)
@@ -166,14 +150,10 @@ def mask_at_or_above(
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Whether each column is among the k >= 1 best-scored of its row, [B, C] bool.
+    """Whether each column is among the k >= 1 best raw scores of its row, [B, C] bool.
 
     Exactly k columns of a row are kept; equal scores (-0.0 equals 0.0): the lower
-    column. A score of -inf is a masked column and never kept, so a row with fewer valid
-    columns keeps them all.
-
-    Args:
-      scores: [B, C] float raw scores, without log q, which would prefer rare items.
+    column. A score of -inf is a masked column and never kept.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")

@@ -18,15 +18,14 @@ class SoftmaxForm(NamedTuple):
 
     decoupled: bool = False  # whether the positive is left out of the sum
     weighted: bool = False  # whether gradients flow to the weights of the rows
-    # activation of `psl`, whose logits replace the scores; "": the scores
-    surrogate: str = ""
+    surrogate: str = ""  # activation of `psl`, whose logits replace the scores
 
 
 class Odds(NamedTuple):
-    """Balance of a pointwise loss: negatives per positive, and odds of a positive."""
+    """Balance of a pointwise loss."""
 
-    negatives: int
-    share: float
+    negatives: int  # per positive
+    share: float  # odds of a positive
 
 
 # --- when the keys have an effect, given all values by dotted key ---------------------
@@ -38,11 +37,6 @@ def _corrects(values: Mapping[str, Any]) -> bool:
 
 def _counts_positives(values: Mapping[str, Any]) -> bool:
     return _corrects(values) and values["negatives.in_batch"]
-
-
-def _streams(values: Mapping[str, Any]) -> bool:
-    counts, origin = _counts_positives(values), values["loss.logq.frequency"]
-    return counts and origin == "streaming"
 
 
 def _learns(values: Mapping[str, Any]) -> bool:
@@ -109,7 +103,12 @@ class LogqConfig:
         doc="factor of the log of the expected count; 1: the whole correction",
         example="0.5",
     )
-    streaming: StreamingConfig = section(StreamingConfig, decides=_streams)
+    streaming: StreamingConfig = section(
+        StreamingConfig,
+        decides=lambda values: (
+            _counts_positives(values) and values["loss.logq.frequency"] == "streaming"
+        ),
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "loss.logq")
@@ -139,23 +138,20 @@ LOSSES: Choices[Loss] = Choices("loss.name")
 class Loss(Choice):
     """A loss of one positive and any number of negatives per row.
 
-    A subclass is a choice of ``loss=``: it declares its keys as fields, has a `formula`
-    or implements `of_rows`, and is registered by ``@LOSSES.add``.
+    A subclass is a choice of ``loss=``: it has its keys as fields, and a `formula` or
+    `of_rows`, and is registered by ``@LOSSES.add``.
     """
 
     choices: ClassVar[Choices[Loss]] = LOSSES
-    # function of positive, negatives and weight, as of `of_rows`; its keyword arguments
-    # are keys
+    # function of the arguments of `of_rows`; its keyword arguments are keys
     formula: ClassVar[Callable[..., Any]]
-    # whether the negatives are every item instead of the draws
-    whole_catalogue: ClassVar[bool] = False
-    # whether a constant that is added to all scores changes the loss
-    pointwise: ClassVar[bool] = False
+    whole_catalogue: ClassVar[bool] = False  # whether the negatives are every item
+    pointwise: ClassVar[bool] = False  # whether a constant added to all scores counts
     # whether log q weighs the negatives by one over their expected counts; otherwise it
     # is subtracted from their logits
     importance: ClassVar[bool] = False
-    # whether rows are weighed by how far their positives are above the user's k-th best
-    # score
+    bounded: ClassVar[bool] = False  # whether it needs scores with bounds: cosines
+    # whether rows are weighed by how far positives are above the user's k-th best score
     weighs_rows: ClassVar[bool] = False
     num_items: ClassVar[Any] = 0.0  # size of the catalogue, set by the training
     at_k: ClassVar[Any] = None  # the section with the rank, where `weighs_rows`
@@ -164,6 +160,7 @@ class Loss(Choice):
     temperature = 0.14
     learn_temperature = False
     temperature_rate = 0.001
+    temperature_min: ClassVar[float | None] = None
     temperature_max = 1.0
     logq = LogqConfig(correct="none")
 
@@ -175,13 +172,12 @@ class Loss(Choice):
     ) -> jax.Array:
         """Loss of each row, [batch] float32, unreduced.
 
-        The fields of the choice are numbers or arrays here, and ``temperature`` that
-        of the logits.
+        The fields of the choice are numbers or arrays, and ``temperature`` that of the
+        logits.
 
         Args:
           positive: [batch] float, logit of the positive: cosine over temperature.
-          negatives: [batch, columns] float, finite logits of the negatives, corrected
-            by log q unless ``importance``.
+          negatives: [batch, columns] float, logits, corrected unless ``importance``.
           weight: [batch, columns] float, draws that a negative stands for; 0 masks it.
         """
         names = list(inspect.signature(self.formula).parameters)[3:]
@@ -199,7 +195,7 @@ class Loss(Choice):
     @property
     def lowest_temperature(self) -> float:
         """Lowest value of a learned temperature."""
-        return self.temperature
+        return self.temperature_min or self.temperature
 
     def check(self, config: Any) -> None:
         """Refuse a combination with other sections that cannot work."""
@@ -216,6 +212,8 @@ class Loss(Choice):
 
         Not a part of `check`: the optimum of an arm is computed with free scores.
         """
+        if self.bounded:
+            check_cosines(f"loss.name={self.name}", towers)
 
 
 @dataclass(unsafe_hash=True)
@@ -256,11 +254,6 @@ class Tempered(Loss):
         example="loss.learn_temperature=true loss.temperature_max=0.5",
     )
 
-    @property
-    def lowest_temperature(self) -> float:
-        """Lowest value of a learned temperature."""
-        return self.temperature_min or self.temperature
-
     def __post_init__(self) -> None:
         super().__post_init__()
         low, high = self.lowest_temperature, self.temperature_max
@@ -277,6 +270,7 @@ class CosineLoss(SampledLoss):
     """Base of the losses of cosines, whose log q weighs the negatives."""
 
     importance: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
 
     def check(self, config: Any) -> None:
         """Refuse a corrected positive."""
@@ -287,10 +281,6 @@ class CosineLoss(SampledLoss):
                 f"loss.name={self.name} is a function of its cosine; set "
                 "loss.logq.correct=negatives, which weighs the negatives, or none"
             )
-
-    def check_towers(self, towers: Any) -> None:
-        """Refuse scores without bounds."""
-        check_cosines(f"loss.name={self.name}", towers)
 
 
 def check_cosines(word: str, towers: Any) -> None:
@@ -306,7 +296,7 @@ def check_cosines(word: str, towers: Any) -> None:
 
 
 def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits that do not belong to the same rows."""
+    """Refuse logits of different rows."""
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
@@ -332,8 +322,7 @@ def negative_part(
     negatives: jax.Array, weight: jax.Array, ratio: jax.Array | float | None
 ) -> jax.Array:
     """Return -c sum_j w_j log sigmoid(-n_j) of each row, [batch], as in `bce`."""
-    ratio = 0.0 if ratio is None else ratio
-    each = jax.nn.softplus(negatives)
+    each, ratio = jax.nn.softplus(negatives), 0.0 if ratio is None else ratio
     counted = (weight * each).sum(axis=1)
     return jnp.where(ratio > 0, ratio * weighted_mean(each, weight), counted)
 
@@ -341,6 +330,5 @@ def negative_part(
 def log_sum(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return log sum_j e^{l_j} of each row, and whether any logit is above -inf."""
     filled = (logits > -jnp.inf).any(axis=1)
-    return jax.nn.logsumexp(
-        jnp.where(filled[:, None], logits, 0), axis=1
-    ) * filled, filled
+    total = jax.nn.logsumexp(jnp.where(filled[:, None], logits, 0), axis=1)
+    return total * filled, filled

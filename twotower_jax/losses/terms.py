@@ -32,8 +32,8 @@ else:
 class Term:
     """A term that is added to the loss of the rows, times its weight.
 
-    A subclass stands in one file with its keys, one of which is ``weight``. A loss has
-    the term where it has a field of this type. In a step its numbers are arrays.
+    A subclass holds its keys, one of which is ``weight``. A loss has the term where it
+    has a field of this type. In a step its numbers are arrays.
     """
 
     name: ClassVar[str] = ""  # of the field
@@ -52,10 +52,8 @@ class Term:
     def of_scores(self, context: Any, scores: Scores, rows: RowTerms) -> jax.Array:
         """The term of a batch from its scores before any correction, [] float32.
 
-        Args:
-          context: of the batch: ``batch``, its ``draws``, the static ``negatives``, the
-            ``masks`` of rows and the ``weight`` [B] of each.
-          rows: corrections and masks of the rows, whose weights sum to 1.
+        The context has the ``batch``, its ``draws``, the static ``negatives``, the
+        ``masks`` of rows and the ``weight`` [B] of each; weights of ``rows`` sum to 1.
         """
         raise NotImplementedError
 
@@ -99,18 +97,12 @@ def _softmax_of_pairs(
     """Return the softmax of rows [n, D] over n columns, whose equal keys are masked."""
     number = key.shape[0]
     zeros, none = jnp.zeros(number, jnp.float32), jnp.zeros((number, 0), jnp.float32)
-    place = jnp.arange(number, dtype=jnp.int32)
+    place, masked = jnp.arange(number, dtype=jnp.int32), jnp.full_like(zeros, -jnp.inf)
+    terms = RowTerms(weight, key, masked, zeros, PairTerms(none, none), seen=seen)
     return blockwise.softmax_loss(
         Scores(rows, columns, positive, none),
         ColumnTerms(zeros, log_count[None, :], key, (place,)),
-        RowTerms(
-            weight=weight,
-            key=key,
-            own_log_mult=jnp.full(number, -jnp.inf, jnp.float32),
-            own_log_count=zeros,
-            slots=PairTerms(none, none),
-            seen=seen,
-        ),
+        terms,
     )
 
 
@@ -119,13 +111,12 @@ class StagePairs(Term):
     """The pairs of a row's slots from two stages of the log.
 
     With g_k the stage that rejected the item of slot k, later stages above earlier ones
-    and easy slots below all, and with Z pairs in a row,
+    and easy slots below all, and with Z pairs in a row (0 for none),
 
-      (1 / Z) sum_{k, l: g_k > g_l} log(1 + e^{s_l - s_k});
+      (1 / Z) sum_{k, l: g_k > g_l} log(1 + e^{s_l - s_k}).
 
-    0 for a row without a pair. The scores are those of training over the temperature,
-    without log q. Masked slots are in no pair. The pairs of the positive and the slots
-    are those of the loss itself.
+    The scores are those of training over the temperature, without log q. Masked slots
+    are in no pair; the loss itself has those of the positive.
 
     References:
       Liu et al., RecFlow: An industrial full flow recommendation dataset, ICLR 2025
@@ -178,12 +169,10 @@ class TwoWay(Term):
 
       -log [ e^{s(u_b, i_b)} / (e^{s(u_b, i_b)} + sum_c e^{s(u_c, i_b)}) ].
 
-    With the users' shares q_u of the rows, log (n - 1) q_u is subtracted from each
-    score. Uncorrected, the optimum is s = log P(i | u) plus a constant, that of the
-    softmax over items; corrected, log P(u, i). Both rank the items of a user alike.
-
-    ``negatives.mask`` masks here: the row alone (none), all rows of its user
-    (same_item), and users that clicked the item too (user_positives).
+    Uncorrected, the optimum is s = log P(i | u) plus a constant; with log (n - 1) q_u
+    of the users' shares q_u subtracted from each score, log P(u, i). Both rank the
+    items of a user alike. ``negatives.mask`` masks here: the row alone (none), all rows
+    of its user (same_item), and users that clicked the item too (user_positives).
 
     References:
       Radford et al., Learning transferable visual models from natural language
@@ -224,9 +213,8 @@ class TwoWay(Term):
         """Weighted mean of the losses of the items of a batch, [] float32."""
         batch = context.batch
         users, number = batch.queries.user, batch.size
-        key = users
-        if not context.masks.same_item:
-            key = jnp.arange(number, dtype=jnp.int32)
+        every_row = jnp.arange(number, dtype=jnp.int32)
+        key = users if context.masks.same_item else every_row
         log_count = jnp.zeros(number, jnp.float32)
         for of_user in self.log_q_user:
             log_q = shards.take_rows(of_user, users)
@@ -248,16 +236,13 @@ class SelfSupervised(ItemTerm):
     """The softmax from one view of an item to the other, on uniform items.
 
     For items i and j of the step, with embeddings z of the first and z' of the second
-    views,
+    views, c_ij = cos(z_i, z'_j), and j over i itself and the draws of other items,
 
-      L = -1/N sum_i log [ e^{c_ii / tau} / sum_j e^{c_ij / tau} ]
-
-    with c_ij = cos(z_i, z'_j); j runs over i itself and the draws of other items.
+      L = -1/N sum_i log [ e^{c_ii / tau} / sum_j e^{c_ij / tau} ].
 
     References:
       Yao et al., Self-supervised learning for large-scale item recommendations, CIKM
-      2021, eq. 2 (random feature masking in two exclusive sets; items drawn uniformly,
-      other than the clicked items of the main loss).
+      2021, eq. 2 (random feature masking in two exclusive sets; uniform items).
     """
 
     name: ClassVar[str] = "self_supervised"
@@ -297,8 +282,8 @@ class SelfSupervised(ItemTerm):
     def draw(self, key: jax.Array, num_items: int, features: int) -> Items:
         """Uniform items twice, first with one half of the features, then the other.
 
-        All items of a step are divided alike, so that two items never differ in which
-        of their features are missing.
+        All items are divided alike, so that no two differ in which features are
+        missing.
         """
         of_items, of_features = jax.random.split(key)
         items = jax.random.randint(of_items, (self.num,), 0, num_items, jnp.int32)

@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twotower_jax.lazy import jax, jnp
-from twotower_jax.losses.loss import (
-    LOSSES,
-    SampledLoss,
-    Tempered,
-    temperature_key,
-    weighted_mean,
-    weights_of,
-)
+from twotower_jax.losses import loss as base
+from twotower_jax.losses.loss import LOSSES
 from twotower_jax.registry import key
 
 
@@ -39,13 +33,13 @@ def logistic(
       Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI
       2009.
     """
-    weight = weights_of(positive, negatives, weight)
-    return weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
+    weight = base.weights_of(positive, negatives, weight)
+    return base.weighted_mean(jax.nn.softplus(negatives - positive[:, None]), weight)
 
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Logistic(Tempered, SampledLoss):
+class Logistic(base.Tempered, base.SampledLoss):
     """Triplet logistic (BPR): log(1 + exp(-(cos+ - cos-) / temperature))."""
 
     formula = staticmethod(logistic)
@@ -82,19 +76,19 @@ def hinge(
       Huang et al., Embedding-based retrieval in Facebook search, KDD 2020, eq. 2, with
       cosines (D = 1 - cos).
     """
-    weight = weights_of(positive, negatives, weight)
+    weight = base.weights_of(positive, negatives, weight)
     ahead = temperature * (positive[:, None] - negatives)
-    return weighted_mean(jnp.maximum(margin - ahead, 0), weight)
+    return base.weighted_mean(jnp.maximum(margin - ahead, 0), weight)
 
 
 @LOSSES.add
 @dataclass(unsafe_hash=True)
-class Hinge(SampledLoss):
+class Hinge(base.SampledLoss):
     """The cosine of the positive exceeds that of each negative by the margin."""
 
     formula = staticmethod(hinge)
     name: str = "hinge"
-    temperature: float = temperature_key(0.14)
+    temperature: float = base.temperature_key(0.14)
     margin: float = key(
         0.2,
         above=0,

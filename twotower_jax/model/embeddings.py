@@ -1,13 +1,12 @@
 """Embedding tables: the loss is differentiated by the gathered rows.
 
 A batch touches few rows of a table. Its distinct rows are gathered, the loss is a
-function of these rows, and the optimizer writes them back, so that the cost of a step
-does not depend on the size of the table.
+function of these rows, and the optimizer writes them back: the cost of a step does not
+depend on the size of the table.
 
-Features of several values per entity are bags: weighted means of rows. The vector of a
-bag is linear in the rows, so the loss is differentiated by the vector, and the gradient
-of a row is a weighted sum over the bags that hold it. Nothing is sorted, and no array
-has one row per value of the batch.
+Features of several values per entity are bags: weighted means of rows. A bag's vector
+is linear in the rows, so the loss is differentiated by the vector, and the gradient of
+a row is a weighted sum over the bags that hold it. No array has one row per value.
 """
 
 from collections.abc import Sequence
@@ -17,20 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data.shards import (
-    BY_ROWS,
-    TABLE,
-    WHOLE,
-    on_shards,
-    over_tables,
-    own_places,
-    stored_rows,
-    table_shards,
-)
+from twotower_jax.data import shards
 from twotower_jax.negatives.columns import find_distinct
 
-# TableRows of a table that are initialised at a time: 16 MB at dimension 64.
-INIT_ROWS = 2**16
+INIT_ROWS = 2**16  # rows of a table initialised at a time: 16 MB at dimension 64
 
 
 class FeatureSpec(NamedTuple):
@@ -51,8 +40,7 @@ class TableRows(NamedTuple):
     """The distinct rows that a batch touches in one table."""
 
     ids: jax.Array  # [R] int32, ascending, padded with the table's size
-    # the looked-up ids' shape, index of each into `ids`; None where the looked-up ids
-    # are the first of these
+    # the looked-up ids' shape, index of each into `ids`; None where they are its first
     place: jax.Array | None
     present: jax.Array  # same shape, False for a missing value
 
@@ -65,16 +53,13 @@ def is_of_ids(table: str) -> bool:
 def init_table(
     key: jax.Array, size: int, dim: int, scale: float | jax.Array
 ) -> jax.Array:
-    """Initial table, uniform in [-scale, scale).
-
-    Blocks of rows have keys of their own, so that the memory beside the table does not
-    grow with it.
-    """
-    shards = table_shards()
-    if shards > 1:
-        own = stored_rows(size, shards) // shards
-        fill = on_shards(partial(_init_block, own, size, dim), (WHOLE, WHOLE), BY_ROWS)
-        return fill(key, jnp.float32(scale))
+    """Initial table, uniform in [-scale, scale); blocks of rows have their own keys."""
+    parts = shards.table_shards()
+    if parts > 1:
+        own = shards.stored_rows(size, parts) // parts
+        own_block = partial(_init_block, own, size, dim)
+        specs = (shards.WHOLE, shards.WHOLE), shards.BY_ROWS
+        return shards.on_shards(own_block, *specs)(key, jnp.float32(scale))
     block = min(INIT_ROWS, size)
 
     def fill(number: jax.Array, table: jax.Array) -> jax.Array:
@@ -103,18 +88,18 @@ def _init_block(
 ) -> jax.Array:
     """Return the rows [own, dim] of an initial table that this device holds.
 
-    They are those of a whole table, of which the blocks that reach into them are drawn;
-    the last block goes last, for it overwrites the end of the one before.
+    The blocks of the whole table that reach into them are drawn. The last block goes
+    last: it overwrites the end of the one before.
     """
     block = min(INIT_ROWS, size)
     last = -(-size // block) - 1
 
     def fill(number: jax.Array, table: jax.Array) -> jax.Array:
         first, rows = _init_rows(key, number, size, dim, scale)
-        places = own_places(first + jnp.arange(block, dtype=jnp.int32), own)
+        places = shards.own_places(first + jnp.arange(block, dtype=jnp.int32), own)
         return table.at[places].set(rows, mode="drop")
 
-    begin = jax.lax.axis_index(TABLE) * own
+    begin = jax.lax.axis_index(shards.TABLE) * own
     table = jnp.zeros((own, dim), jnp.float32)
     end = jnp.minimum((begin + own - 1) // block + 1, last)
     table = jax.lax.fori_loop(jnp.minimum(begin // block, last), end, fill, table)
@@ -143,14 +128,9 @@ def whole_rows(ids: jax.Array, size: int) -> TableRows:
 
 def gather(table: jax.Array, rows: TableRows) -> jax.Array:
     """Gathered rows of a table, [R, dim] float32."""
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return table.at[rows.ids].get(mode="fill", fill_value=0)
-
-    def own_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
-        places = own_places(ids, table.shape[0])
-        return over_tables(table.at[places].get(mode="fill", fill_value=0))
-
-    return on_shards(own_rows, (BY_ROWS, WHOLE), WHOLE)(table, rows.ids)
+    return shards.from_shards(table, rows.ids)
 
 
 def join_numbers(parts: Sequence[jax.Array]) -> jax.Array | None:
@@ -163,12 +143,9 @@ def number_vectors(
     features: Sequence[FeatureSpec], numbers: jax.Array | None, kernel: jax.Array | None
 ) -> list[jax.Array]:
     """Vectors of the features that are numbers: x W, with n rows of W for n numbers."""
-    vectors: list[jax.Array] = []
-    if numbers is None or kernel is None:
-        return vectors
-    first = 0
+    vectors, first = [], 0
     for feature in features:
-        if feature.numbers:
+        if feature.numbers and numbers is not None and kernel is not None:
             part = slice(first, first + feature.numbers)
             x, rows = numbers[:, part], kernel[part]
             vectors.append(x * rows if feature.numbers == 1 else x @ rows)
@@ -185,9 +162,7 @@ def look_up(values: jax.Array, rows: TableRows) -> jax.Array:
 
 # --- bags -----------------------------------------------------------------------------
 
-
-# Values that are added per turn of the loop.
-UNROLL = 4
+UNROLL = 4  # values that are added per turn of the loop
 
 
 class Bag(NamedTuple):
@@ -212,15 +187,16 @@ def bag_vectors(table: jax.Array, bag: Bag) -> jax.Array:
 
 def gather_bags(table: jax.Array, bag: Bag) -> jax.Array:
     """Vectors of bags of a table that may be spread over devices, [E, dim] float32."""
-    if table_shards() == 1:
+    if shards.table_shards() == 1:
         return bag_vectors(table, bag)
 
     def own_sums(table: jax.Array, ids: jax.Array, weight: jax.Array) -> jax.Array:
-        places = own_places(ids, table.shape[0])
+        places = shards.own_places(ids, table.shape[0])
         own = jnp.where(places < table.shape[0], weight, 0)
-        return over_tables(_weighted_sums(table, places, own))
+        return shards.over_tables(_weighted_sums(table, places, own))
 
-    sums = on_shards(own_sums, (BY_ROWS, WHOLE, WHOLE), WHOLE)
+    specs = (shards.BY_ROWS, shards.WHOLE, shards.WHOLE), shards.WHOLE
+    sums = shards.on_shards(own_sums, *specs)
     return sums(table, bag.ids, bag.weight) / bag.total[:, None]
 
 

@@ -1,18 +1,15 @@
 """Histories: the vector of a query's last items, pooled over the items.
 
-An item is the sum of the vectors of its features, as in a tower without hidden layers:
-the row of its id, the mean row of its tags, a number times a vector, a vector of
-numbers times a matrix. The items of a
-history are pooled to one vector,
+An item is the sum of the vectors of its features, as in a tower without hidden layers.
+The items of a history are pooled to one vector,
 
   mean       sum_p v_p / n
   recency    sum_p w_p v_p / sum_p w_p,  w_p = 2^(-p / half_life)
   attention  sum_p a_p v_p,              a = softmax_p(v_p . u)
 
 over the n places p = 0 (the latest), 1, ... that hold an item, where u is learned and
-starts at 0, hence as the mean. An empty history has the vector 0.
-
-With the pooling ``transformer`` a history is a sequence (`sequence.py`).
+starts at 0, hence as the mean. An empty history has the vector 0. With the pooling
+``transformer`` a history is a sequence (`sequence.py`).
 """
 
 import functools
@@ -22,21 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.data.shards import take_known
-from twotower_jax.model.embeddings import (
-    Bag,
-    FeatureSpec,
-    gather_bags,
-    join_numbers,
-    number_vectors,
-)
-from twotower_jax.model.sequence import (
-    Dropout,
-    SequenceSpec,
-    Tokens,
-    init_sequence,
-    sequence_vectors,
-    whole_sequences,
-)
+from twotower_jax.model import embeddings as emb
+from twotower_jax.model import sequence as seq
+from twotower_jax.model.embeddings import FeatureSpec
+from twotower_jax.model.sequence import Dropout, SequenceSpec, Tokens
 
 
 class HistorySpec(NamedTuple):
@@ -48,8 +34,7 @@ class HistorySpec(NamedTuple):
     half_life: float  # places after which the weight of an item has halved (recency)
     features: tuple[FeatureSpec, ...]  # of an item: its id, and features of the data
     shared: bool  # whether items use the tables of the candidate tower
-    # shape of the transformer; None with another pooling
-    sequence: SequenceSpec | None = None
+    sequence: SequenceSpec | None = None  # shape of the transformer
 
     @property
     def by_place(self) -> bool:
@@ -72,15 +57,12 @@ class HistorySpec(NamedTuple):
 class HistoryInputs(NamedTuple):
     """Inputs of E histories beside their bags."""
 
-    # [E, length] bool, False where a place holds no item; of a stream of tokens
-    # [tokens]
-    present: jax.Array
-    # [E, n] float32 of the numeric features and vectors of the items, pooled; with
-    # attention and transformer [places, n]; None without any
+    present: jax.Array  # [E, length] bool, or [tokens], whether a place holds an item
+    # [E, n] float32 of the items' numbers, pooled; [places, n] with attention and
+    # transformer; None without any
     numbers: jax.Array | None
-    # places of the tokens of a transformer; None with another pooling
-    tokens: Tokens | None = None
-    dropout: Dropout | None = None  # of a training step of a transformer, or None
+    tokens: Tokens | None = None  # places of the tokens of a transformer
+    dropout: Dropout | None = None  # of a training step of a transformer
 
 
 def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
@@ -91,25 +73,26 @@ def init_history(spec: HistorySpec, dim: int, key: jax.Array) -> dict:
     if spec.pooling == "attention":
         params["attention"] = jnp.zeros(dim)
     if spec.sequence is not None:
-        params["transformer"] = init_sequence(spec.sequence, jax.random.fold_in(key, 1))
+        key = jax.random.fold_in(key, 1)
+        params["transformer"] = seq.init_sequence(spec.sequence, key)
     return params
 
 
 def history_inputs(
     spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
-) -> tuple[dict[str, Bag], HistoryInputs]:
+) -> tuple[dict[str, emb.Bag], HistoryInputs]:
     """Inputs of histories."""
     tokens = None
     if spec.sequence is not None:
         items = items[:, ::-1]  # a transformer reads the oldest first
-        tokens = whole_sequences((items >= 0) & (items < spec.items))
+        tokens = seq.whole_sequences((items >= 0) & (items < spec.items))
     bags, inputs = place_inputs(spec, items, features)
     return bags, inputs._replace(tokens=tokens)
 
 
 def place_inputs(
     spec: HistorySpec, items: jax.Array, features: dict[str, jax.Array]
-) -> tuple[dict[str, Bag], HistoryInputs]:
+) -> tuple[dict[str, emb.Bag], HistoryInputs]:
     """Inputs of histories, or of tokens, in the order in which they are given."""
     present = (items >= 0) & (items < spec.items)
     known = jnp.where(present, items, spec.items)
@@ -121,40 +104,30 @@ def place_inputs(
     for feature in spec.features:
         if feature.kind == "vector":
             bag = _bag(spec, known, spec.items, weight)
-            numbers.append(gather_bags(features[feature.name], bag))
+            numbers.append(emb.gather_bags(features[feature.name], bag))
             continue
         if feature.kind == "numeric":
-            values = take_known(features[feature.name], known, 0)
-            numbers.append(_pooled_number(spec, values, weight))
+            values = take_known(features[feature.name], known, 0) * weight
+            if not spec.by_place:
+                values = values.sum(axis=1) / _total(weight)
+            numbers.append(values.reshape(-1))
             continue
         codes = known
         if feature.kind != "id":
             codes = take_known(features[feature.name], known, -1)
         bags[spec.table(feature)] = _bag(spec, codes, feature.size, weight)
-    return bags, HistoryInputs(present, join_numbers(numbers))
+    return bags, HistoryInputs(present, emb.join_numbers(numbers))
 
 
-def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> Bag:
+def _bag(spec: HistorySpec, codes: jax.Array, size: int, weight: jax.Array) -> emb.Bag:
     """Return the bags of a feature with codes [E, length] or [E, length, width]."""
     codes = codes.reshape(*weight.shape, -1)
     there = (codes >= 0) & (codes < size)
     share = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
     ids, shares = jnp.where(there, codes, size), weight[..., None] * share
-    if spec.by_place:
-        entities = weight.size
-        total = jnp.ones(entities)
-    else:
-        entities, total = weight.shape[0], _total(weight)
-    return Bag(ids.reshape(entities, -1), shares.reshape(entities, -1), total)
-
-
-def _pooled_number(
-    spec: HistorySpec, values: jax.Array, weight: jax.Array
-) -> jax.Array:
-    """Return numbers [E, length] pooled to [E]; one by one where the spec asks."""
-    if spec.by_place:
-        return (values * weight).reshape(-1)
-    return (values * weight).sum(axis=1) / _total(weight)
+    total = jnp.ones(weight.size) if spec.by_place else _total(weight)
+    shape = total.shape[0], -1
+    return emb.Bag(ids.reshape(shape), shares.reshape(shape), total)
 
 
 def _total(weight: jax.Array) -> jax.Array:
@@ -168,22 +141,17 @@ def history_vectors(
 ) -> jax.Array:
     """Vectors of histories, [E, dim] float32."""
     parts = [values[table] for table in spec.tables]
-    parts += number_vectors(spec.features, inputs.numbers, params.get("numeric"))
+    parts += emb.number_vectors(spec.features, inputs.numbers, params.get("numeric"))
     vectors = functools.reduce(jnp.add, parts)
+    present = inputs.present
     if spec.sequence is not None and inputs.tokens is not None:
-        return sequence_vectors(
-            spec.sequence,
-            params["transformer"],
-            vectors,
-            inputs.tokens,
-            inputs.dropout,
-            stream=inputs.present.ndim == 1,
-        )
+        of_spec = spec.sequence, params["transformer"]
+        of_batch = vectors, inputs.tokens, inputs.dropout
+        return seq.sequence_vectors(*of_spec, *of_batch, stream=present.ndim == 1)
     if spec.pooling != "attention":
         return vectors
-    return attend(
-        vectors.reshape(*inputs.present.shape, -1), params["attention"], inputs.present
-    )
+    vectors = vectors.reshape(*present.shape, -1)
+    return attend(vectors, params["attention"], present)
 
 
 def attend(vectors: jax.Array, query: jax.Array, present: jax.Array) -> jax.Array:

@@ -7,14 +7,7 @@ import jax.numpy as jnp
 
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.shards import take_known
-from twotower_jax.model.embeddings import (
-    Bag,
-    TableRows,
-    ascending_rows,
-    find_rows,
-    join_numbers,
-    mean_bag,
-)
+from twotower_jax.model import embeddings as emb
 from twotower_jax.model.history import HistoryInputs, history_inputs, place_inputs
 from twotower_jax.model.sequence import stream_tokens
 from twotower_jax.model.tower import Model, TowerSpec
@@ -23,14 +16,10 @@ from twotower_jax.model.tower import Model, TowerSpec
 class Inputs(NamedTuple):
     """Inputs of a tower for E entities."""
 
-    # {table: rows} of features of one value, the names of tables as in "query.id"
-    rows: dict[str, TableRows]
-    # {table: bags} of features of several values, and of the items of histories
-    bags: dict[str, Bag]
-    # [E, n] float32 of the numeric features and vectors; None without any
-    numbers: jax.Array | None
-    # the rest of the inputs of histories; None where none is read
-    history: HistoryInputs | None
+    rows: dict[str, emb.TableRows]  # {"query.id": rows, ...} of features of one value
+    bags: dict[str, emb.Bag]  # of features of several values, and of histories
+    numbers: jax.Array | None  # [E, n] float32 of numeric features and vectors
+    history: HistoryInputs | None  # the rest of the inputs of histories
 
 
 def query_inputs(
@@ -99,25 +88,23 @@ def feature_inputs(
         if feature.numbers:
             numbers.append(values)
         elif feature.kind == "multi":
-            bags[name] = mean_bag(values, feature.size)
+            bags[name] = emb.mean_bag(values, feature.size)
         elif distinct and feature.kind == "id":
-            rows[name] = ascending_rows(values, feature.size)
+            rows[name] = emb.ascending_rows(values, feature.size)
         else:
-            rows[name] = find_rows(values, feature.size)
-    return Inputs(rows, bags, join_numbers(numbers), None)
+            rows[name] = emb.find_rows(values, feature.size)
+    return Inputs(rows, bags, emb.join_numbers(numbers), None)
 
 
 def first_entities(inputs: Inputs, number: int) -> Inputs:
     """Inputs of the first entities, which have no histories, of the same rows."""
+    places = {name: rows[1:] for name, rows in inputs.rows.items()}
+    first = jax.tree.map(lambda x: x[:number], (places, inputs.bags, inputs.numbers))
+    places, bags, numbers = first
     rows = {
-        name: r._replace(
-            place=None if r.place is None else r.place[:number],
-            present=r.present[:number],
-        )
-        for name, r in inputs.rows.items()
+        name: emb.TableRows(rows.ids, *places[name])
+        for name, rows in inputs.rows.items()
     }
-    bags = jax.tree.map(lambda x: x[:number], inputs.bags)
-    numbers = None if inputs.numbers is None else inputs.numbers[:number]
     return Inputs(rows, bags, numbers, inputs.history)
 
 
@@ -128,9 +115,8 @@ def stream_inputs(model: Model, entities: Entities, queries: Queries) -> Inputs:
     begin, end = queries.begin, queries.end
     if history is None or clicks is None or begin is None or end is None:
         raise ValueError("the query tower reads no sequences, or the queries have none")
-    stream = stream_tokens(begin, end, history.length)
-    items = take_known(clicks, stream.at, -1)
-    items = jnp.where(stream.at >= 0, items, -1)
+    at, tokens = stream_tokens(begin, end, history.length)
+    items = jnp.where(at >= 0, take_known(clicks, at, -1), -1)
     bags, rest = place_inputs(history, items[:, None], entities.candidate)
-    rest = rest._replace(present=rest.present[:, 0], tokens=stream.tokens)
+    rest = rest._replace(present=rest.present[:, 0], tokens=tokens)
     return inputs._replace(bags=inputs.bags | bags, history=rest)

@@ -3,14 +3,11 @@
 A token is an item of a sequence; its vector is x_0 = sqrt(d) v + p, the vector of the
 item and a learned vector of its place from the oldest item on. Each of the layers is
 
-  x <- x + drop(attention(norm(x))),  x <- x + drop(relu(norm(x) W_1 + b_1) W_2 + b_2),
+  x <- x + drop(attention(norm(x))),  x <- x + drop(relu(norm(x) W_1 + b_1) W_2 + b_2).
 
-where a token attends to itself and to earlier tokens of its sequence. The embedding of
-a query is norm(x) at its newest token.
-
-Tokens stand in blocks of W, the longest sequence. The tokens of `Stream` are sequences
-end to end, without padding between them: a token attends within its own block and the
-block before, which hold all earlier tokens of its sequence.
+The embedding of a query is norm(x) at its newest token. A token attends to itself and
+to earlier tokens of its sequence. Tokens stand in blocks of W, the longest sequence:
+where sequences stand end to end, a token attends within its block and the one before.
 
 References:
   Kang & McAuley, Self-attentive sequential recommendation, ICDM 2018.
@@ -27,19 +24,16 @@ from twotower_jax.keys import uniform_rows
 from twotower_jax.model.modules import as_functions
 from twotower_jax.negatives.in_batch import sequence_codes
 
-# Sequence of tokens without one: context before the first sequence, and padding.
-NO_SEQUENCE = -1
+NO_SEQUENCE = -1  # of tokens that are not read: context before the first, and padding
+PLACE_SCALE = 0.02  # standard deviation of the first vectors of places
 
 
 class Tokens(NamedTuple):
     """Places of N blocks of W tokens, of which E are the newest of a query."""
 
     place: jax.Array  # [N, W] int32 place in the sequence, 0 the oldest; W - 1 at most
-    # [N, W] int32 code of the sequence, neighbours differ; `NO_SEQUENCE` for tokens
-    # that are not read
-    sequence: jax.Array
-    # [E] int32 places of the newest tokens of the queries among the N W
-    newest: jax.Array
+    sequence: jax.Array  # [N, W] int32 code of the sequence; neighbours differ
+    newest: jax.Array  # [E] int32 places of the queries' newest tokens among the N W
     present: jax.Array  # [E] bool, False for a query without an item
 
 
@@ -56,22 +50,15 @@ def whole_sequences(present: jax.Array) -> Tokens:
     )
 
 
-class Stream(NamedTuple):
-    """Tokens of the rows of a batch, of sequences end to end."""
-
-    # [T] int32 places of their items among the items of all histories; -1 for a token
-    # without one
-    at: jax.Array
-    tokens: Tokens  # their places, in blocks
-
-
-def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
+def stream_tokens(
+    begin: jax.Array, end: jax.Array, width: int
+) -> tuple[jax.Array, Tokens]:
     """Tokens of rows that are the items of sequences in their order, end to end.
 
-    Row i predicts the item at place end_i from those at begin_i .. end_i - 1, of which
-    there are at most ``width``, and adds one token: the item at end_i - 1. Where the
-    batch cuts the sequence of its first row, the earlier tokens of that sequence stand
-    in the block in front of the rows.
+    Row i predicts the item at place end_i from the at most ``width`` ones from begin_i
+    on, and adds the token of the item at end_i - 1. Earlier tokens of the first row's
+    sequence stand in a block of their own. With the tokens are the places [T] int32 of
+    their items among those of all histories, -1 for a token without one.
     """
     rows = end.shape[0]
     at = end - 1
@@ -90,13 +77,10 @@ def stream_tokens(begin: jax.Array, end: jax.Array, width: int) -> Stream:
         newest=width + jnp.arange(rows, dtype=jnp.int32),
         present=jnp.ones(rows, bool),
     )
-    return Stream(blocks(jnp.where(read, earlier, -1), at).reshape(-1), tokens)
+    return blocks(jnp.where(read, earlier, -1), at).reshape(-1), tokens
 
 
 # --- the transformer ------------------------------------------------------------------
-
-# Standard deviation of the first vectors of places.
-PLACE_SCALE = 0.02
 
 
 class SequenceSpec(NamedTuple):
@@ -113,8 +97,7 @@ class Dropout(NamedTuple):
 
     key: jax.Array  # typed key, used for nothing else
     share: jax.Array  # [] share of the numbers that are dropped
-    # number of the first block of tokens among those of the batch
-    first: jax.Array | int = 0
+    first: jax.Array | int = 0  # number of the first block among those of the batch
 
 
 def init_sequence(spec: SequenceSpec, key: jax.Array) -> dict:
@@ -134,9 +117,8 @@ def sequence_vectors(
     """Vectors of the sequences of queries, [E, dim] float32."""
     allowed = visible(tokens.sequence, stream=stream)
     x = vectors.reshape(*tokens.place.shape, spec.dim)
-    newest = None
-    if dropout is None and not stream:
-        newest = tokens.newest % spec.length
+    alone = dropout is None and not stream
+    newest = tokens.newest % spec.length if alone else None
     x = _transformer(spec).apply(params, x, tokens.place, allowed, dropout, newest)
     x = x.reshape(-1, spec.dim)
     if newest is None:
@@ -257,8 +239,7 @@ class _Transformer(nnx.Module):
         x = drop(x, dropout, 0)
         # Only the newest token of the last layer is read where a block is a query.
         for number, layer in enumerate(self.layers):
-            last = number == len(self.layers) - 1
-            at = newest if last else None
+            at = newest if number == len(self.layers) - 1 else None
             x = layer(x, allowed, dropout, 1 + 4 * number, at)
         return self.last(x)
 

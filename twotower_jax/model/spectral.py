@@ -7,8 +7,7 @@ import numpy as np
 from twotower_jax.model.towers.choice import Clicks, binary
 
 OVERSAMPLING, POWERS = 16, 3
-# Singular values below this share of the largest are rounding errors.
-LEAST = 1e-4
+LEAST = 1e-4  # share of the largest singular value below which others are rounding
 
 
 class SpectralVectors(NamedTuple):
@@ -16,9 +15,7 @@ class SpectralVectors(NamedTuple):
 
     users: np.ndarray  # [users, dim] float32
     items: np.ndarray  # [items, dim] float32
-    # [items, dim] float32; the sum of those of a user's items has the direction of the
-    # user
-    history: np.ndarray
+    history: np.ndarray  # [items, dim] float32; a user's sum has the user's direction
 
 
 def spectral_vectors(clicks: Clicks, dim: int) -> SpectralVectors:

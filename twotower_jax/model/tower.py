@@ -23,8 +23,7 @@ class TowerSpec(NamedTuple):
     hidden: tuple[int, ...]  # widths of hidden layers
     normalize: bool  # whether the embedding has length 1
     choice: Towers = TwoTower()  # its kind and the keys that this kind adds
-    # shape of the feature "history"; None where the tower does not read it
-    history: HistorySpec | None = None
+    history: HistorySpec | None = None  # shape of the feature "history", if it is read
 
     @property
     def numeric(self) -> tuple[FeatureSpec, ...]:
@@ -38,10 +37,10 @@ def init_tower(spec: TowerSpec, key: jax.Array) -> dict:
     if spec.numeric:
         shape = (sum(feature.numbers for feature in spec.numeric), spec.dim)
         numeric = 0.05 * jax.random.normal(jax.random.fold_in(key, 1), shape)
-        params = {**params, "numeric": numeric}
+        params = params | {"numeric": numeric}
     if spec.history is not None:
         history = init_history(spec.history, spec.dim, jax.random.fold_in(key, 2))
-        params = {**params, **({"history": history} if history else {})}
+        params = params | ({"history": history} if history else {})
     return params
 
 
@@ -78,26 +77,15 @@ class Model(NamedTuple):
 def make_model(config: Towers, log: Any) -> Model:
     """Static part of a model: the configured features with the sizes of the data.
 
-    The log is a `FunnelLog`, or has its num_users, num_items, user_features and
-    item_features.
+    The log is a `FunnelLog`, or has its numbers and features of users and items.
     """
-    sides = {
-        "query": (config.query, log.user_features, log.num_users),
-        "candidate": (config.candidate, log.item_features, log.num_items),
-    }
     history = _history(config, log) if "history" in config.query else None
-    specs = {
-        side: TowerSpec(
-            tuple(_feature(side, n, features, size, log.num_items) for n in names),
-            config.dim,
-            config.hidden,
-            config.normalize,
-            config.structure(),
-            history if side == "query" else None,
-        )
-        for side, (names, features, size) in sides.items()
-    }
-    return Model(specs["query"], specs["candidate"])
+    shape = config.dim, config.hidden, config.normalize, config.structure()
+    users = log.user_features, log.num_users, log.num_items
+    items = log.item_features, log.num_items, log.num_items
+    of_query = tuple(_feature("query", name, *users) for name in config.query)
+    of_item = tuple(_feature("candidate", name, *items) for name in config.candidate)
+    return Model(TowerSpec(of_query, *shape, history), TowerSpec(of_item, *shape))
 
 
 def _history(config: Towers, log: Any) -> HistorySpec:
@@ -125,17 +113,10 @@ def _history(config: Towers, log: Any) -> HistorySpec:
             )
     sequence = None
     if config.history_pooling == "transformer":
-        layers, heads = config.sequence.layers, config.sequence.heads
-        sequence = SequenceSpec(config.dim, config.history_length, layers, heads)
-    return HistorySpec(
-        items=log.num_items,
-        length=config.history_length,
-        pooling=config.history_pooling,
-        half_life=config.history_half_life,
-        features=parts,
-        shared=shared,
-        sequence=sequence,
-    )
+        blocks = config.sequence.layers, config.sequence.heads
+        sequence = SequenceSpec(config.dim, config.history_length, *blocks)
+    shape = log.num_items, config.history_length, config.history_pooling
+    return HistorySpec(*shape, config.history_half_life, parts, shared, sequence)
 
 
 def _feature(

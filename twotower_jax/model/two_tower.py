@@ -131,8 +131,8 @@ def all_candidates(
 ) -> jax.Array:
     """Embeddings [num_items, dim] float32 of the whole catalogue.
 
-    Where tables are spread over devices, so are the embeddings, padded with those of no
-    item to a multiple of the devices.
+    Where tables are spread over devices, so are they, padded to a multiple of the
+    devices.
     """
     with _on_mesh(params, entities) as placed:
         return _all_candidates(model, params, placed, num_items)
@@ -168,11 +168,7 @@ def _all_candidates(
 def all_queries(
     model: Model, params: dict, entities: Entities, queries: Queries
 ) -> jax.Array | np.ndarray:
-    """Embeddings [n, dim] float32 of n queries.
-
-    They are of numpy on a mesh of several devices, which have some of the queries at a
-    time.
-    """
+    """Embeddings [n, dim] float32 of n queries; of numpy on several devices."""
     with _on_mesh(params, entities) as placed:
         if mesh_of(params) is None:
             return _all_queries(model, params, placed, queries)
@@ -219,8 +215,7 @@ def _in_blocks(
 ) -> jax.Array:
     """Return embeddings [number, dim] of entities (arrays [number]), block by block.
 
-    Blocks are alike, so that few entities are embedded twice: the last block is moved
-    back so that it fits. A second copy is never held.
+    Blocks are alike: the last one is moved back so that it fits.
     """
     blocks = -(-number // BLOCK)
     block = -(-number // blocks)

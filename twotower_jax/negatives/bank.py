@@ -1,10 +1,12 @@
 """The cross-batch bank: candidates of the last batches as additional negatives.
 
-Wang et al., Cross-Batch Negative Sampling for Training Two-Tower Recommenders, SIGIR
-2021. Embeddings of items move slowly after a warm-up, so those of the last batches are
-close to the current ones, at the price of a copy. The bank is first in, first out; an
-entry is an embedding without gradient, its item, and its log q at the time of the push.
-The same item can be in the bank several times.
+Embeddings of items move slowly after a warm-up, so those of the last batches are close
+to the current ones, at the price of a copy. An entry has its log q at its push; an item
+can be in the bank several times.
+
+References:
+  Wang et al., Cross-Batch Negative Sampling for Training Two-Tower Recommenders, SIGIR
+  2021.
 """
 
 from dataclasses import dataclass
@@ -46,23 +48,16 @@ def push(
     log_q: jax.Array,
     step: jax.Array | int,
 ) -> Bank:
-    """The bank with a batch in place of its oldest entries.
+    """The bank with a batch in place of its oldest entries, without gradients.
 
-    Entry i of the batch goes to place (step B + i) mod M, a function of the step, so
-    that no position is carried and a resumed run continues the same ring. The oldest
-    entries leave if every step, from the first push on, pushes a batch of the same
-    size. No gradient passes, neither to the new entries nor to the stored ones.
+    Entry i goes to place (step B + i) mod M, a function of the step, so that no
+    position is carried and a resumed run continues the same ring.
     """
-    size, dim = bank.embedding.shape
-    batch = embeddings.shape[0]
+    size, batch = bank.item.shape[0], embeddings.shape[0]
     if batch > size:
         raise ValueError(
             f"a batch of {batch} does not fit into a bank of {size} entries; the bank "
             "must hold at least one batch"
-        )
-    if embeddings.shape != (batch, dim):
-        raise ValueError(
-            f"embeddings must be [batch, {dim}] as in the bank, got {embeddings.shape}"
         )
     step = jnp.asarray(step, jnp.int32)
     first = _times_modulo(step, batch, size)
@@ -84,8 +79,7 @@ def push(
 def _times_modulo(step: jax.Array, factor: int, modulus: int) -> jax.Array:
     """Return (step * factor) mod modulus as uint32, for a modulus below 2^31.
 
-    By doubling: the product itself leaves 32 bits after 2^31 examples, which is
-    500,000 steps of a batch of 4,096.
+    By doubling: the product itself leaves 32 bits after 2^31 examples.
     """
     modulo = jnp.uint32(modulus)
     power = step.astype(jnp.uint32) % modulo
@@ -105,15 +99,14 @@ def filled(bank: Bank) -> jax.Array:
 
 def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
     """Mean age of the filled entries, in steps."""
-    age = jnp.asarray(step, jnp.int32) - bank.step
-    return _mean(bank, age.astype(jnp.float32), empty=0.0)
+    age = (jnp.asarray(step, jnp.int32) - bank.step).astype(jnp.float32)
+    return _mean(bank, age, empty=0.0)
 
 
 def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean distance and mean cosine of the stored and the current embeddings.
+    """Mean distance (0 if empty) and cosine (1) of stored and current embeddings.
 
-    The paper's feature drift D = sum_I |g(I; theta_t) - g(I; theta_(t - dt))|_2, as a
-    mean; 0 for an empty bank. The cosine, which does not depend on lengths, is 1 there.
+    The distance is the paper's feature drift D, as a mean.
     """
     current = current.astype(jnp.float32)
     distance = jnp.linalg.norm(current - bank.embedding, axis=1)

@@ -1,10 +1,8 @@
 """Columns: the candidates that the rows of a batch are compared with.
 
-A column is an item and the number of draws that it represents. Repeated draws can be
-merged into one column with their multiplicity, which gives the same loss and the same
-gradient for less work. A row's own positive is never read from the columns: the loss
-receives its score apart. `own_log_mult` is the multiplicity of a column of the row's
-own item in that row; the masks set it.
+A column is an item and the number of draws that it represents: repeated draws can be
+one column with their multiplicity, with the same loss and gradient for less work. A
+row's own positive is never read from the columns: the loss receives its score apart.
 """
 
 from typing import NamedTuple
@@ -31,8 +29,7 @@ class Distinct(NamedTuple):
 def find_distinct(ids: jax.Array, room: int, padding: int) -> Distinct:
     """Distinct ids, as `jnp.unique` with an inverse has them, in a third of the time.
 
-    The ids are sorted alone, which a CPU does many times faster than with their places;
-    each place is then found by bisection.
+    A CPU sorts ids alone many times faster than with their places, which are bisected.
     """
     ids = ids.astype(jnp.int32)
     ordered = jax.lax.sort(ids, is_stable=False)
@@ -72,18 +69,14 @@ def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
 class Columns(NamedTuple):
     """Candidates of a batch of B rows."""
 
-    # [E] int32 items to encode; the first C of them are the columns. A merged layout is
-    # padded with num_items, which has multiplicity 0
+    # [E] int32 items to encode, the first C of which are the columns; num_items pads
     encode_ids: jax.Array
     positive: jax.Array  # [B] int32 index of a row's positive in `encode_ids`
-    # [C] float32, log of the number of draws of a column; -inf for none
-    log_mult: jax.Array
-    # [C] int32 item of the column, num_items for padding; its index where only a row's
-    # own positive is dropped
+    log_mult: jax.Array  # [C] float32, log of the number of draws; -inf for none
+    # [C] int32 item of the column; its index where only a row's own positive is dropped
     key: jax.Array
-    # [B] int32: where it equals a column's key, the column is of the row's own item and
-    row_key: jax.Array
-    own_log_mult: jax.Array  # [B] float32 replaces `log_mult`; -inf masks the column
+    row_key: jax.Array  # [B] int32 key of the columns of the row's own item, whose
+    own_log_mult: jax.Array  # [B] float32 log number of draws this is; -inf masks them
     num_distinct: jax.Array  # [] int32, the distinct items of a merged layout
 
 
@@ -95,26 +88,18 @@ def separate_columns(
     same_item: bool,
     num_items: int,
 ) -> Columns:
-    """One column per draw: the batch's items (if in_batch), then the drawn ones.
+    """One column per draw: the items of the batch (if in_batch), then the drawn ones.
 
-    Args:
-      items: [B] int32 positives.
-      drawn: [m] int32 shared negatives; num_items for a draw that does not count.
-      in_batch: whether the other rows' positives are negatives.
-      same_item: Whether every draw of a row's own item is masked in the row; otherwise
-        only the row's own positive is.
-      num_items: size of the catalogue.
-
-    Returns:
-      B + m columns, or m without in-batch negatives.
+    With same_item every draw of a row's own item is masked in the row; otherwise only
+    the row's own positive is.
     """
-    batch = items.shape[0]
+    batch, columns = items.shape[0], drawn.shape[0]
+    encode = jnp.concatenate([items, drawn] if in_batch else [drawn, items])
+    positive = jnp.arange(batch, dtype=jnp.int32)
     if in_batch:
-        encode, columns = jnp.concatenate([items, drawn]), batch + drawn.shape[0]
-        positive = jnp.arange(batch, dtype=jnp.int32)
+        columns += batch
     else:
-        encode, columns = jnp.concatenate([drawn, items]), drawn.shape[0]
-        positive = drawn.shape[0] + jnp.arange(batch, dtype=jnp.int32)
+        positive += columns
     key, row_key = encode[:columns], items
     if not same_item:
         # A row knows its own place only, so that other draws of its item count.
@@ -136,14 +121,13 @@ def merged_columns(
 ) -> Columns:
     """One column per distinct item of the batch and the draws.
 
-    Same loss and gradient as `separate_columns(in_batch=True)`: a column of k draws has
-    log k added to its logit.
+    The loss is that of `separate_columns`: k draws add log k to their column's logit.
     """
     batch = items.shape[0]
     draws = jnp.concatenate([items, drawn])
-    found = find_distinct(draws, draws.shape[0], num_items)
-    distinct, positive = found.ids, found.place[:batch]
-    mult = jnp.where(distinct < num_items, found.counts(), 0).astype(jnp.float32)
+    distinct, place = merged = find_distinct(draws, draws.shape[0], num_items)
+    positive = place[:batch]
+    mult = jnp.where(distinct < num_items, merged.counts(), 0).astype(jnp.float32)
     others = jnp.zeros(batch, jnp.float32) if same_item else mult[positive] - 1
     return Columns(
         encode_ids=distinct,
@@ -161,10 +145,8 @@ def distinct_columns(
 ) -> Columns:
     """One column per draw, then one per distinct item of the batch, counted once.
 
-    An item that stands several times in the batch is one negative of every other row.
-    It is expected there as often as it is in the batch at all, with the probability
-    1 - (1 - q+)^(n - 1) for the n - 1 other rows (`log_inclusion`). In a row of its own
-    it counts, without a mask, where a further row has it.
+    An item of the batch is expected in another row with the probability that the batch
+    has it (`log_inclusion`). In a row of its own it counts where a further row has it.
 
     References:
       Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
@@ -221,21 +203,16 @@ WIDTH = 128
 DEVIATIONS = 6
 
 
-class DistinctNumber(NamedTuple):
-    """The number of distinct items among draws."""
-
-    mean: float  # expected number
-    variance: float  # of the number
-
-
-def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> DistinctNumber:
+def distinct_of_batch(
+    counts: np.ndarray, batch: int, items: int = 1
+) -> tuple[float, float]:
     """Mean and variance of the number of distinct items in a batch of an epoch.
 
-    The rows of an epoch are read without replacement, so that a batch of n of N rows
-    has more distinct items than n draws with replacement. Each row is in the batch with
-    p = n / N, and e_i = (1 - p)^(c_i) is the probability that no row of item i is. The
-    variance is that of independent rows, given their number n: sum_i e_i (1 - e_i) -
-    (sum_i c_i p e_i)^2 / (N p (1 - p)).
+    The n of N rows are read without replacement. Each is in the batch with p = n / N,
+    and e_i = (1 - p)^(c_i) is the probability that no row of item i is. The variance is
+    that of independent rows, given n:
+
+      sum_i e_i (1 - e_i) - (sum_i c_i p e_i)^2 / (N p (1 - p))
     """
     # Most items have one of a few counts.
     counts, number = np.unique(np.asarray(counts, np.float64), return_counts=True)
@@ -246,27 +223,26 @@ def distinct_of_batch(counts: np.ndarray, batch: int, items: int = 1) -> Distinc
     variance = number @ (absent * (1 - absent))
     if spread := rows * part * (1 - part):
         variance -= (number @ (counts * part * absent)) ** 2 / spread
-    return DistinctNumber(float(number @ (1 - absent)), max(float(variance), 0.0))
+    return float(number @ (1 - absent)), max(float(variance), 0.0)
 
 
 def merged_size(counts: np.ndarray, batch: int, drawn: int, items: int = 1) -> int:
-    """Number of columns that a merged batch is given: a static size.
+    """Static number of columns of a merged batch.
 
-    The expected number of distinct items of a batch plus six standard deviations,
-    rounded up to 128, plus every shared draw. A batch that does not fit is computed at
-    full size.
+    It is the expected number of distinct items of a batch plus `DEVIATIONS`, rounded up
+    to `WIDTH`, plus every shared draw. A larger batch is computed at full size.
     """
-    found = distinct_of_batch(counts, batch, items)
-    most = found.mean + DEVIATIONS * np.sqrt(found.variance)
+    mean, variance = distinct_of_batch(counts, batch, items)
+    most = mean + DEVIATIONS * np.sqrt(variance)
     return min(batch, int(np.ceil(most / WIDTH)) * WIDTH) + drawn
 
 
 def merged_size_of_arms(
     counts: np.ndarray, weights: np.ndarray, batch: int, drawn: int
 ) -> int:
-    """Number of merged columns of a run whose positives may be resampled.
+    """Number of merged columns of a run, at least that of its log without resampling.
 
-    It is at least that of the log, so that arms share a program where they can.
+    So arms of resampled positives share a program where they can.
     """
     sizes = [merged_size(counts, batch, drawn)]
     if (weights[counts > 0] != 1).any():

@@ -30,16 +30,13 @@ def dns_log_prob(
 ) -> jax.Array:
     """Exact log probability that `best_of` selects each item.
 
-    With M draws from q and F(s) = sum of q_k over the items with s_k <= s, the best
-    score is s with probability F(s)^M - F(s-)^M. Given that, and whichever draws have
-    it, the first of them is an independent draw from q among the T items with this
-    score: item j with probability q_j / q(T). So
+    With M draws from q, F(s) the sum of q_k over the items with s_k <= s, and T the
+    items of the score of j, of which the first draw is an independent one,
 
-      p_j = q_j / q(T) * (F^M - (F - q(T))^M)
-          = q_j / q(T) * F^M * (1 - (1 - q(T) / F)^M),
+      p_j = q_j / q(T) * F^M * (1 - (1 - q(T) / F)^M),
 
-    computed in logs, so that no difference of nearly equal numbers is taken. Where
-    candidate_num = 1 it is q. No gradient passes: scores matter by their order alone.
+    computed in logs. Where M = 1 it is q. No gradient passes: scores matter by their
+    order.
 
     Args:
       scores: [..., N] float score of every item of the catalogue.
@@ -65,7 +62,7 @@ def dns_log_prob(
 
 
 def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array:
-    """Return ``dns_log_prob`` of one row of scores [N]; all terms one a tie group."""
+    """Return ``dns_log_prob`` of a row of scores [N], by groups of equal scores."""
     size = scores.shape[0]
     order = jnp.argsort(scores)
     ranked, weight = scores[order], log_q[order]
@@ -96,14 +93,13 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
 class BestOf(Hard):
     """The candidate of each slot that has the best score under the current parameters.
 
-    The row's mask and the filter of negatives apply before the choice: a candidate that
-    they drop has the score -inf. The best of plain draws is often an item that the user
-    likes; masked after the choice, it would leave its slot empty. A slot with masked
-    candidates alone is switched off.
+    The row's mask and the filter of negatives apply before the choice: the best of
+    plain draws is often an item that the user likes. A slot with masked candidates
+    alone is off.
 
-    With ``negatives.hard.log_q=easy`` the expected counts stay those of the easy
-    proposal: m + h draws of q^E. They do not describe the choice. Its exact probability
-    is that of `dns_log_prob` with the scores of masked items at -inf.
+    With ``negatives.hard.log_q=easy`` the expected counts are those of the easy
+    proposal, m + h draws of q^E, which do not describe the choice. Its exact
+    probability is that of `dns_log_prob` with the scores of masked items at -inf.
     """
 
     scored: ClassVar[bool] = True
@@ -129,18 +125,12 @@ class BestOf(Hard):
                 "none"
             )
 
-    @property
-    def candidates(self) -> int:
-        """Easy draws of a slot."""
-        return self.candidate_num
-
     def draw_slots(self, step: HardStep) -> HardDraws:
         """The best of M easy draws for each slot."""
-        batch, easy = step.batch, step.easy
-        shape = (batch.size, step.num, self.candidate_num)
-        ids = easy.draw(step.key("negatives.hard"), batch, shape)
+        batch = step.batch
+        ids = step.candidates(batch.size, step.num, self.candidate_num)
         scores, masked = batch.scores(ids)
         best = best_of(jnp.where(masked, -jnp.inf, scores))[..., None]
         items = jnp.take_along_axis(ids, best, axis=-1)[..., 0]
-        items = jnp.where(masked.all(axis=-1), easy.num_items, items)
+        items = jnp.where(masked.all(axis=-1), step.easy.num_items, items)
         return HardDraws(items, no_pools(batch.size))

@@ -3,14 +3,11 @@
 A proposal consists of arrays, so a sweep over `alpha` runs one compiled program.
 
 With ``negatives.available`` a row of a positive at time t has only items of the log by
-t. In the layout per row each row draws from the proposal restricted to its own moment,
-so that an item j that it knows is expected m q_j / Q(t) times, with Q(t) the mass of
-the restriction. Columns are shared by rows of different moments: they are drawn from
-the whole proposal, and every row masks those that it does not know, so that an item
-that it knows is expected m q_j times. A restriction of columns to the latest moment of
-the batch would waste fewer draws, but that moment depends on the other rows, whose
-items are negatives too: given it, they are no draws from q+, and the sum over a mixture
-of both is biased.
+t. In the layout per row each row draws from the proposal restricted to its own moment:
+an item j that it knows is expected m q_j / Q(t) times, with Q(t) the mass of the
+restriction. Columns are drawn from the whole proposal, and every row masks those that
+it does not know: m q_j times. A restriction to the latest moment of the batch would
+depend on the other rows, whose items are negatives too, and bias the sum of both.
 """
 
 from dataclasses import dataclass
@@ -29,16 +26,14 @@ class Proposal(NamedTuple):
     """A distribution over the catalogue."""
 
     log_q: jax.Array  # [num_items] float32 log probability of a draw
-    # [num_items] float32, chance that a cell of the alias table keeps its own item
-    threshold: jax.Array
+    threshold: jax.Array  # [num_items] float32, chance that a cell keeps its own item
     alias: jax.Array  # [num_items] int32, the item drawn otherwise
 
 
 def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
-    """Proposal of a named sampler, on the device.
+    """Proposal of a sampler of `EASY`, on the device.
 
     Args:
-      name: a sampler of `EASY`, or InputError.
       counts: [num_items] training positives of each item.
       keys: of the sampler, such as the exponent alpha of popularity.
 
@@ -74,8 +69,7 @@ def host_proposal(weights: np.ndarray) -> Proposal:
 def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Vose's thresholds and aliases [n], in O(n) by vectorised rounds.
 
-    Each round pairs cells below the mean with cells above it. A large cell may become
-    small by the mass that it gives away, so it returns in the next round.
+    Each round pairs cells below the mean with cells above it, which may become small.
     """
     n = len(q)
     mass = q * n
@@ -112,11 +106,7 @@ def sample(
 
 
 def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform numbers in [0, 1), fine near 0: multiples of 2^-48.
-
-    `jax.random.uniform` has multiples of 2^-23 only, too coarse for a probability of
-    1e-7.
-    """
+    """Uniform numbers in [0, 1), multiples of 2^-48: `jax.random.uniform` has 2^-23."""
     high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
     value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
     return jnp.minimum(value, 1 - 2.0**-24)
@@ -134,11 +124,11 @@ def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
 class MassTree:
     """Sums of a proposal over the nodes of a binary tree."""
 
-    # [2 P] float32, P a power of 2: the root is 1, the children of node i are 2 i and 2
-    # i + 1, and the leaf of place k is P + k. Place 0 is not used
+    # [2 P] float32: the root is 1, the children of node i are 2 i and 2 i + 1, and the
+    # leaf of place k is P + k
     mass: Any
     item: Any  # [num_items] int32 items in the order of first events
-    leaves: int  # P; spread arrays have padding behind their ends
+    leaves: int  # P, a power of 2; spread arrays have padding behind their ends
 
 
 jax.tree_util.register_dataclass(
@@ -308,12 +298,9 @@ def uniform_negatives(num: int, num_items: int) -> Easy:
 
 
 def popular_negatives(num: int, clicks: np.ndarray, alpha: float = 0.75) -> Easy:
-    """Source of draws by (clicks + 1)^alpha, shared by all rows, as `Popularity`.
+    """Source of draws by (clicks [num_items] + 1)^alpha, shared by all rows.
 
-    Args:
-      num: draws per batch.
-      clicks: [num_items] training positives of each item.
-      alpha: exponent; .75 is that of word2vec.
+    An alpha of .75 is that of word2vec.
     """
     proposal = make_proposal("popularity", clicks, alpha=alpha)
     return Easy(EasyLaw(proposal, len(clicks)), num)

@@ -1,28 +1,25 @@
 """How often to expect an item: frequencies of the log, or estimated from the stream.
 
-The stream of batches has the probability of an item in a batch (`Streamed`).
-Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
-Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several). A bucket keeps
-the step of its last hit, A, and a moving mean of the gaps between hits, B; an item
-that is hit every 50 steps is in a batch with probability 1/50. Nothing but the ids of
-the batch is read, so no counts of the whole data are needed and drift is followed.
+The stream of batches has the probability of an item in a batch (`Streamed`): a bucket
+keeps the step of its last hit, A, and a moving mean of the gaps between hits, B; an
+item that is hit every 50 steps is in a batch with probability 1/50. No counts of the
+whole data are needed, and drift is followed. Known limits, all of the method:
 
-Known limits, all of the method:
+* A gap is at least 1, so that popular items of large batches, whose expected count is
+  above 1, are corrected too little.
+* The gap that is read is at least the time since the last hit: max(B, t - A), which the
+  paper does not have. Otherwise an item not seen for long keeps its estimate, and an
+  item never seen that of the start. The price: read at a step that does not depend on
+  the item, as for an easy draw, the estimate of a steady item is 15 % too low on
+  average (geometric gaps: 1 - 1/e + E_1(1) = .85).
+* 1/B is biased upwards (Jensen): geometric gaps give E[1/B] about p (1 + alpha (1 - p)
+  / (2 - alpha)), 5 % at alpha = .1 and .5 % at .01.
+* Items in one bucket share a gap that is too short. The largest of several hashes' gaps
+  repairs most of it while buckets are more than items, and makes it worse otherwise.
 
-* A gap is at least 1. An item in every batch has gap 1 however often it occurs there,
-  so expected counts above 1 per batch cannot be seen: popular items of large batches
-  are corrected too little.
-* A bucket changes when it is hit. So that an item which is not seen for long does not
-  keep its estimate, nor an item never seen that of the start, the gap that is read is
-  at least the time since the last hit: max(B, t - A), which the paper does not have.
-  The price: read at a step that does not depend on the item, such as for an easy draw,
-  the estimate of a steady item is 15 % too low on average (geometric gaps: 1 - 1/e +
-  E_1(1) = .85). At its own hits, so for the items of the batch, it is not.
-* 1/B is biased upwards (Jensen): geometric gaps give E[1/B] about
-  p (1 + alpha (1 - p) / (2 - alpha)), 5 % at alpha = .1 and .5 % at .01.
-* Items in one bucket share a gap that is too short. The largest of several hashes'
-  gaps repairs most of it while buckets are more than items; with fewer buckets than
-  items, more hashes in the same memory make it worse.
+References:
+  Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item
+  Recommendations, RecSys 2019, algorithms 2 (one hash) and 3 (several).
 """
 
 import functools
@@ -58,11 +55,9 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
 
 
 def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`log_frequency` of resampled positives: log q+_i = log(c_i w_i / sum_j c_j w_j).
+    """`log_frequency` of resampled positives: log(c_i w_i / sum_j c_j w_j).
 
-    Args:
-      counts: [num_items] training positives c_i of each item.
-      weights: [num_items] float64 w_i.
+    Counts c_i [num_items] are those of the log, weights w_i [num_items] float64.
     """
     return log_frequency(np.asarray(counts) * weights)
 
@@ -72,8 +67,7 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
 
     For a row with n - 1 in-batch draws from q+, m easy draws from q^E and h hard ones
     from its pool pi_u: N_j(u) = (n - 1) q+_j + m q^E_j + h pi_u(j). logQ subtracts the
-    log of this sum, never of one source's q alone, because the source of a negative is
-    unknown to its row.
+    log of this sum, because the source of a negative is unknown to its row.
 
     Args:
       sources: pairs, at least one, of log probabilities [...] float32 of the items
@@ -91,17 +85,14 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     """
     if not sources:
         raise ValueError("no source draws a negative; give at least one")
-    terms = [
-        log_q + jnp.log(jnp.asarray(draws, jnp.float32)) for log_q, draws in sources
-    ]
+    terms = (q + jnp.log(jnp.asarray(draws, jnp.float32)) for q, draws in sources)
     return functools.reduce(jnp.logaddexp, terms)
 
 
 def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
     """Log probability [...] that an item is among n > 0 draws: log(1 - (1 - q)^n).
 
-    Args:
-      log_q: [...] float32, log probability of one draw; -inf, as the result, for never.
+    It is -inf where log_q [...] is.
     """
     never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
     return jnp.log(-jnp.expm1(draws * never))
@@ -122,8 +113,7 @@ MULTIPLIERS = (
 class Frequency(NamedTuple):
     """Hashed arrays of m hashes and H buckets."""
 
-    # [m, H] int32, A: 1 + the step of the last hit; 0 where there was none
-    last: jax.Array
+    last: jax.Array  # [m, H] int32, A: 1 + the step of the last hit; 0 for none
     gap: jax.Array  # [m, H] float32, B: mean number of steps between hits
 
 
@@ -136,18 +126,16 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
     if not initial_gap >= 1:
         raise ValueError(f"initial_gap must be at least 1 step, got {initial_gap}")
     shape = (hashes, buckets)
-    return Frequency(
-        last=jnp.zeros(shape, jnp.int32), gap=jnp.full(shape, initial_gap, jnp.float32)
-    )
+    last, gap = jnp.zeros(shape, jnp.int32), jnp.full(shape, initial_gap, jnp.float32)
+    return Frequency(last, gap)
 
 
 def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
-    """Bucket of every id under each hash.
+    """Bucket of every id under each hash: h_i(y) = mix(mix(y) * c_i) mod H.
 
-    h_i(y) = mix(mix(y) * c_i) mod H in uint32, with odd constants c_i and the
-    finaliser of MurmurHash3 as mix (Appleby, public domain). Each step but the last is
-    a bijection, so two ids meet only by the reduction to H. Without the inner mix,
-    consecutive ids would be an arithmetic progression under every hash.
+    Each step but the last is a bijection of uint32, so that two ids meet only by the
+    reduction to H. Without the inner mix, consecutive ids would be an arithmetic
+    progression under every hash.
     """
     shape = (hashes, *(1,) * jnp.ndim(ids))
     multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
@@ -156,7 +144,7 @@ def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
 
 
 def _mix(word: jax.Array) -> jax.Array:
-    """Return MurmurHash3's 32-bit finaliser of uint32 words: every bit moves all."""
+    """Return MurmurHash3's 32-bit finaliser (public domain) of uint32 words."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
     return word ^ (word >> 16)
@@ -172,12 +160,10 @@ def update(
 ) -> Frequency:
     """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t = step + 1.
 
-    Once for every bucket that the batch hits, however many of its items or their
-    repetitions hit it: all of them write the value computed from the arrays before.
-
-    The work is O(m B), for any H, if the arrays are donated and the same program reads
-    `log_count` from the returned arrays: a read of the arrays before costs a copy of
-    them.
+    Once for every bucket that the batch hits, however often: all hits write the value
+    computed from the arrays before. The work is O(m B), for any H, if the arrays are
+    donated and the same program reads `log_count` from the returned ones; a read of the
+    arrays before costs a copy of them.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
@@ -226,10 +212,8 @@ def log_count(
 ) -> jax.Array:
     """Log probability that items are in a batch: -log max_i max(B_i, t - A_i)[h_i(y)].
 
-    For items that occur at most once per batch this is the log of their expected count
-    per batch. The largest gap is taken because a collision can only shorten gaps. The
-    time since the last hit, t - A, is a lower bound of the gap that is under way, so
-    that items which stopped occurring, or never did, decay (t = step + 1).
+    A collision can only shorten gaps, so that the largest is taken. The time since the
+    last hit, t - A with t = step + 1, is a lower bound of the gap that is under way.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
@@ -269,8 +253,8 @@ def log_q(
     buckets: int | None = None,
 ) -> jax.Array:
     """Log probability of one of batch_size draws, at most -log(batch_size)."""
-    count = log_count(frequency, ids, step, buckets)
-    return count - jnp.log(jnp.float32(batch_size))
+    draws = jnp.log(jnp.float32(batch_size))
+    return log_count(frequency, ids, step, buckets) - draws
 
 
 # --- The law of the positives of a batch ----------------------------------------------
@@ -296,10 +280,7 @@ class Counted(NamedTuple):
     def log_once(
         self, memory: dict, batch: Batch, others: Any, items: jax.Array
     ) -> jax.Array:
-        """Log probability [...] that one of the other rows has the item.
-
-        1 - (1 - q+)^(n - 1) for n - 1 other rows.
-        """
+        """Log of 1 - (1 - q+)^others: one of the other rows has the item."""
         return log_inclusion(shards.take(self.log_q_plus, items), others)
 
 
@@ -313,8 +294,8 @@ class Streamed(NamedTuple):
 
     def init(self) -> dict:
         """Arrays before the first step, as the memory "frequency"."""
-        start = init_frequency(self.hashes, self.buckets, self.initial_gap)
-        return {"frequency": start}
+        shape = self.hashes, self.buckets, self.initial_gap
+        return {"frequency": init_frequency(*shape)}
 
     def observe(self, memory: dict, batch: Batch) -> dict:
         """Memories with the items of a batch counted, before its draws."""
@@ -332,8 +313,7 @@ class Streamed(NamedTuple):
     ) -> jax.Array:
         """Log probability [...] that one of the other rows has the item.
 
-        The estimate counts an item once per batch, so that it is that of
-        I = 1 - (1 - q+)^n itself: 1 - (1 - I)^((n - 1) / n) for n - 1 other rows.
+        The estimate is that of I = 1 - (1 - q+)^n itself: 1 - (1 - I)^(others / n).
         """
         seen = log_count(memory["frequency"], items, batch.step, self.buckets)
         return log_inclusion(seen, others / batch.size)

@@ -1,11 +1,8 @@
 """Hard negatives: the choices of ``negatives/hard=``, and what each of them draws.
 
-A choice draws for the slots of each row (`Hard.draw_slots`), and states how often to
-expect any item among them (`Hard.counts`). `RowSlots` mixes them with easy draws.
-
-A row's pool is L items with their log probabilities; padding has log probability -inf
-and an id that no item has. A draw has the log probability that its pool states, and
-nothing else is drawn.
+A choice draws for the slots of each row, and states how often to expect any item among
+them. `RowSlots` mixes them with easy draws. A row's pool is L items with the log
+probabilities of their draws; padding has log probability -inf and an id of no item.
 """
 
 from __future__ import annotations
@@ -35,38 +32,21 @@ def hard_negatives(values: Mapping[str, Any]) -> bool:
     return values["negatives.hard_ratio"] != 0 or bool(values["negatives.hard_start"])
 
 
-def _decides_num(values: Mapping[str, Any]) -> bool:
-    """Slots that are never hard are easy draws per row, and else none."""
-    return (
-        hard_negatives(values)
-        or values["negatives.layout"] == "per_row"
-        or not values["negatives.hard.num"]
-    )
-
-
-def _decides_log_q(values: Mapping[str, Any]) -> bool:
-    """Whether hard slots are corrected by a log q."""
-    return hard_negatives(values) and values.get("loss.logq.correct", "none") != "none"
-
-
 class HardDraws(NamedTuple):
     """Hard draws for every slot of the rows of a batch."""
 
-    # [B, K] int32; num_items where every candidate of the slot is masked
-    items: jax.Array
-    pool: RowPools  # Pools of the draws; L is 0 where they are not counted by pools
+    items: jax.Array  # [B, K] int32; num_items where all candidates are masked
+    pool: RowPools  # pools of the draws; L is 0 where they are not counted by pools
 
 
 class HardInputs(NamedTuple):
     """Inputs of the hard draws of a step beside the batch."""
 
     num_items: int  # size of the catalogue
-    # what `Hard.prepare` made of the log; of `Funnel` the pools, with the arrays item,
-    # log_prob and stage [P, L], and of_row [n], the pool of each training positive, -1
-    # for none
+    # what `Hard.prepare` made of the log; of `Funnel` the pools [P, L], and of_row [n],
+    # the pool of each training positive, -1 for none
     arrays: Any = ()
-    # [] log of the temperature of the scores, of which () has none
-    log_temperature: Any = ()
+    log_temperature: Any = ()  # [] log of the temperature; () where scores have none
     alone: bool = False  # whether a row has no other draws
 
 
@@ -80,6 +60,10 @@ class HardStep(NamedTuple):
     easy: EasyLaw  # the law of easy draws, from which candidates come
     num: int  # number of slots of a row
 
+    def candidates(self, *shape: int) -> jax.Array:
+        """Easy draws of a shape, from which hard ones are chosen."""
+        return self.easy.draw(self.key("negatives.hard"), self.batch, shape)
+
 
 @dataclass(unsafe_hash=True)
 class Hard(Choice):
@@ -92,29 +76,33 @@ class Hard(Choice):
     of_log: ClassVar[bool] = False  # whether the pools are those of the log's funnel
     scored: ClassVar[bool] = False  # whether the model scores candidates
     per_slot: ClassVar[bool] = False  # whether each slot has candidates of its own
-    # whether no row lacks hard draws, as a row with an empty pool does
-    every_row: ClassVar[bool] = False
+    every_row: ClassVar[bool] = False  # whether no row lacks hard draws
+    candidate_num = (
+        0  # easy draws that the model scores, of a row or slot: a key of some
+    )
 
     source: str = tag("", decides=hard_negatives)
     num: int = key(
         0,
         low=0,
-        decides=_decides_num,
+        # Slots that are never hard are easy draws per row, and else none.
+        decides=lambda values: (
+            hard_negatives(values)
+            or values["negatives.layout"] == "per_row"
+            or not values["negatives.hard.num"]
+        ),
         doc="hard slots per row; 0: no hard negatives",
         example="negatives=hard negatives.hard.num=8",
     )
     log_q: str = key(
         "mixture",
         choices=("mixture", "easy", "none"),
-        decides=_decides_log_q,
+        decides=lambda values: (
+            hard_negatives(values) and values.get("loss.logq.correct", "none") != "none"
+        ),
         doc="log q of hard draws: that of the row's mixture, of an easy draw, or none",
         example="negatives=hard negatives.hard.log_q=easy",
     )
-
-    @property
-    def candidates(self) -> int:
-        """Easy draws that the model scores, of a row or of a slot; 0 for none."""
-        return 0
 
     def prepare(self, log: Any, split: Any) -> Any:
         """Arrays that the draws read of a `FunnelLog`, a tree of them; () for none.
@@ -132,14 +120,10 @@ class Hard(Choice):
     ) -> list[Count]:
         """Expected counts of hard draws: by default those of the rows' pools.
 
-        Args:
-          drawn: the slots of the rows.
-          log_num: [] log of the number of hard draws of a row.
+        ``log_num`` [] is the log of the number of hard draws of a row.
         """
         pool = drawn.pool
-        if not pool.size:
-            return []
-        return [Listed(pool.item, pool.log_prob + log_num)]
+        return [Listed(pool.item, pool.log_prob + log_num)] if pool.size else []
 
 
 @dataclass(unsafe_hash=True)
@@ -161,10 +145,10 @@ def draw_hard(
 ) -> jax.Array:
     """Draws from each row's pool, independent and with replacement, [B, num] int32.
 
-    By inverse of the cumulated probabilities, at uniform numbers of 48 bits (see
-    `fine_uniform`). A pool that ascends by probability, as those of the log do, keeps
-    the proportions of its items to about 1e-6, however small they are; in another order
-    a probability is right to about 1e-7 of the whole.
+    By inverse of the cumulated probabilities, at uniform numbers of 48 bits. A pool
+    that ascends by probability, as those of the log do, keeps the proportions of its
+    items to about 1e-6; in another order a probability is right to about 1e-7 of the
+    whole.
     """
     total = cumulated(log_prob)
     # u < 1, and then u * sum < sum in floats too.
@@ -175,10 +159,9 @@ def draw_hard(
 
 
 def cumulated(log_prob: jax.Array) -> jax.Array:
-    """Sums from the left of the probabilities of each row, [B, L] float32.
+    """Sums from the left of each row's probabilities over the largest, [B, L] float32.
 
-    In units of the row's largest probability. They never fall, nor rise on padding, as
-    a plain parallel sum does by a rounding; padding would be drawn with that chance.
+    They never fall, nor rise on padding, as a plain parallel sum does by a rounding.
     """
     top = log_prob.max(axis=1, keepdims=True)
     prob = jnp.exp(log_prob - jnp.where(top > -jnp.inf, top, 0))

@@ -12,20 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.negatives import source as src
 from twotower_jax.negatives.frequency import PositiveLaw
-from twotower_jax.negatives.source import (
-    Batch,
-    ByItem,
-    Count,
-    Keys,
-    Listed,
-    Shared,
-    Source,
-)
 
 
 @dataclass(frozen=True)
-class InBatch(Source):
+class InBatch(src.Source):
     """The positives of the other rows, n - 1 draws from q+.
 
     References:
@@ -33,23 +25,20 @@ class InBatch(Source):
       recommendations, RecSys 2019.
     """
 
-    # the law q+ of the positives, that of resampled ones where they are
-    law: PositiveLaw
+    law: PositiveLaw  # the law q+ of the positives, resampled or not
     num_items: int  # size of the catalogue
-    # whether an item that stands several times in the batch counts once, with the
-    # probability that the batch has it as its expected count
+    # whether an item counts once, expected with the chance that the batch has it
     distinct: bool = False
-    # rows of the longest sequence where the rows of a batch are sequences end to end; 0
-    # where they are single clicks
-    longest: int = 0
-    # whether the other rows of a row's own sequence are negatives of it
-    own_rows: bool = True
+    longest: int = 0  # rows of the longest sequence end to end; 0 for single clicks
+    own_rows: bool = True  # whether other rows of a row's sequence are its negatives
 
-    def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
+    def draw(self, memory: dict, key: src.Keys, batch: src.Batch) -> src.Shared:
         """The items of the batch [B]."""
-        return Shared(batch.items)
+        return src.Shared(batch.items)
 
-    def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
+    def counts(
+        self, memory: dict, batch: src.Batch, drawn: src.Shared
+    ) -> list[src.Count]:
         """An item is expected (n - 1) q+ times, or once with its chance to be there."""
         others: Any = batch.size - 1
         if self.longest:
@@ -58,44 +47,39 @@ class InBatch(Source):
             there = self._of_sequence(batch)[1]
             number = 1 + there.sum(axis=1).mean(dtype=jnp.float32)
             others = jnp.maximum(batch.size - number, 1)
-        log_q, log_once = (
-            partial(self.law.log_q, memory, batch),
-            partial(self.law.log_once, memory, batch, others),
-        )
-        found: list[Count] = [ByItem(id(self.law), log_q, others)]
+        log_once = partial(self.law.log_once, memory, batch, others)
+        count = src.ByItem(id(self.law), partial(self.law.log_q, memory, batch), others)
         if self.distinct:
-            found = [ByItem("once in the batch", log_once, 1)]
+            count = src.ByItem("once in the batch", log_once, 1)
         if not (self.longest and self.own_rows):
-            return found
+            return [count]
         own = self._own_items(batch)
         if self.distinct:
             # An item counts once per batch, and that of an own row is there for
             # certain: its count is the rest to 1. Padding reads that of some item.
             rest = jnp.log1p(-jnp.exp(log_once(own.item)))
-            own = Listed(own.item, jnp.where(own.log_count >= 0, rest, -jnp.inf))
-        return [*found, own]
+            own = src.Listed(own.item, jnp.where(own.log_count >= 0, rest, -jnp.inf))
+        return [count, own]
 
-    def _of_sequence(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def _of_sequence(self, batch: src.Batch) -> tuple[jax.Array, jax.Array]:
         """Return places [B, 2 L - 2] near a row, and which are of its sequence."""
-        queries, rows, longest = batch.queries, batch.size, self.longest
-        code = sequence_codes(queries.begin, queries.end)
-        row = jnp.arange(rows, dtype=jnp.int32)
-        steps = [step for step in range(1 - longest, longest) if step]
+        code = sequence_codes(batch.queries.begin, batch.queries.end)
+        row = jnp.arange(batch.size, dtype=jnp.int32)
+        steps = [step for step in range(1 - self.longest, self.longest) if step]
         other = row[:, None] + jnp.array(steps, jnp.int32)[None, :]
-        there = (other >= 0) & (other < rows)
-        other = jnp.clip(other, 0, rows - 1)
+        there = (other >= 0) & (other < batch.size)
+        other = jnp.clip(other, 0, batch.size - 1)
         return other, there & (code[other] == code[:, None])
 
-    def _own_items(self, batch: Batch) -> Listed:
+    def _own_items(self, batch: src.Batch) -> src.Listed:
         """Return the items of other rows of each sequence, and their numbers' logs."""
         other, there = self._of_sequence(batch)
         same = there & (batch.items[other] == batch.items[:, None])
         total = 1 + same.sum(axis=1)  # rows of the sequence with the row's item
         items = jnp.where(there, batch.items[other], self.num_items)
-        # The row itself is none of its negatives.
-        others = total[other] - same
+        others = total[other] - same  # the row itself is none of its negatives
         log_number = jnp.log(jnp.where(there, others, 0).astype(jnp.float32))
-        return Listed(items, log_number)
+        return src.Listed(items, log_number)
 
 
 def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
@@ -106,15 +90,17 @@ def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class Catalogue(Source):
+class Catalogue(src.Source):
     """Every item once: the columns of a full softmax."""
 
     num_items: int  # size of the catalogue
 
-    def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
+    def draw(self, memory: dict, key: src.Keys, batch: src.Batch) -> src.Shared:
         """All items, ascending."""
-        return Shared(jnp.arange(self.num_items, dtype=jnp.int32))
+        return src.Shared(jnp.arange(self.num_items, dtype=jnp.int32))
 
-    def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
+    def counts(
+        self, memory: dict, batch: src.Batch, drawn: src.Shared
+    ) -> list[src.Count]:
         """An item is expected once."""
-        return [ByItem("catalogue", lambda items: jnp.zeros(items.shape), 1)]
+        return [src.ByItem("catalogue", lambda items: jnp.zeros(items.shape), 1)]

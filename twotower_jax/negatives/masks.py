@@ -22,11 +22,6 @@ from twotower_jax.negatives.source import Batch
 CHUNK, CPU_CHUNK = 2**15, 2**13
 
 
-def chunk_here() -> int:
-    """Return the positives in a chunk, on the devices of this process together."""
-    return min(CHUNK, CPU_CHUNK) if jax.default_backend() == "cpu" else CHUNK
-
-
 class UserPositives(NamedTuple):
     """Training positives of every user, which a mesh spreads like tables."""
 
@@ -75,7 +70,9 @@ class _Lists(NamedTuple):
     @property
     def size(self) -> int:
         """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
-        return max(1, chunk_here() // shards.table_shards())
+        on_cpu = jax.default_backend() == "cpu"
+        chunk = min(CHUNK, CPU_CHUNK) if on_cpu else CHUNK
+        return max(1, chunk // shards.table_shards())
 
     @property
     def chunks(self) -> jax.Array:
@@ -171,25 +168,18 @@ def _found(
 
 def unknown_items(known: Any, batch: Batch, items: jax.Array) -> jax.Array:
     """Whether each item is not known yet at the moment of the row, [B, K] bool."""
-    return (
-        shards.take(known.place, items)
-        >= shards.take_rows(known.number, batch.rows)[:, None]
-    )
+    number = shards.take_rows(known.number, batch.rows)
+    return shards.take(known.place, items) >= number[:, None]
 
 
 @dataclass(frozen=True)
 class RowMasks:
     """All that is masked in a row: the one place of masks."""
 
-    # size of the catalogue; ids from here on are draws that do not count
-    num_items: int
-    # whether every draw of the row's own item is masked. Otherwise only the row's own
-    # positive is
-    same_item: bool = True
-    # (positives of every user,) where those of the row's user are masked
-    positives: tuple[UserPositives, ...] = ()
-    # (items known at each positive,) where the others are masked
-    known: tuple[Any, ...] = ()
+    num_items: int  # size of the catalogue; ids from here on do not count
+    same_item: bool = True  # whether a row's own item is masked, not its positive alone
+    positives: tuple[UserPositives, ...] = ()  # (those of users,) if they are masked
+    known: tuple[Any, ...] = ()  # (items known at each positive,) if others are masked
 
     def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:
         """Whether each item of a row is masked in it, [B, ...] for items [B, ...]."""
@@ -219,23 +209,21 @@ class RowMasks:
 
 
 class ScoreFilter(NamedTuple):
-    """The filter of negatives that score nearly as high as the positive."""
+    """The filter of negatives that score nearly as high as the positive.
 
-    # [] negatives from gamma times the score of the positive on are left out
-    gamma: Any
+    Likely false negatives are left out so; with s_p < 0 and gamma < 1 some are that
+    score below p.
+
+    References:
+      Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,
+      NV-Retriever, 2024 (TopK-PercPos: below a share of the positive's score).
+    """
+
+    gamma: Any  # [] factor of the positive's score, from which negatives are left out
     warmup: Any  # [] steps before they are
 
     def limit(self, step: jax.Array, positive: jax.Array) -> jax.Array:
-        """Score from which on a negative is left out of its row: gamma s_p.
-
-        Both are scores of the current model before any correction, and may be over the
-        temperature. Likely false negatives are left out so; with s_p < 0 and gamma < 1
-        some are that score below p.
-
-        References:
-          Qu et al., RocketQA, NAACL 2021 (denoised hard negatives); Moreira et al.,
-          NV-Retriever, 2024 (TopK-PercPos: below a share of the positive's score).
-        """
+        """Score, before any correction, from which on a negative is left out."""
         limit = self.gamma * jax.lax.stop_gradient(positive)
         return jnp.where(step >= self.warmup, limit, jnp.inf)
 

@@ -83,13 +83,9 @@ class Mined(Pooled):
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:
     """Ranks [first, end) of exact top-k lists as pools, [Q, end - first] int32.
 
-    The first ranks hold items that the user would like as well (false negatives), the
-    last ones are easy; a window such as [100, 500) leaves out both.
-
-    Args:
-      items: [Q, K] int items, best first; an id outside 0..num_items - 1, such as the
-        -1 of `top_k`, is padding.
-      num_items: size of the catalogue, the id of padding in the result.
+    The first ranks hold items that the user would like as well (false negatives), and
+    the last ones are easy. An id of ``items`` [Q, K] outside 0..num_items - 1, such as
+    the -1 of `top_k`, is padding; the result has num_items there.
     """
     if not 0 <= first < end:
         raise ValueError(

@@ -17,11 +17,9 @@ EASY: Choices[Sampler] = Choices("negatives.easy.sampler")
 
 
 def explicit_slots(values: Mapping[str, Any]) -> int:
-    """Number of easy and hard draws beside the batch and the bank, of all values.
-
-    In the shared layout without hard negatives, hard slots do not add easy draws.
-    """
+    """Number of easy and hard draws beside the batch and the bank, of all values."""
     easy, hard = values["negatives.easy.num"], values["negatives.hard.num"]
+    # In the shared layout without hard negatives, hard slots do not add easy draws.
     adds = hard_negatives(values) or values["negatives.layout"] == "per_row"
     return easy + hard if adds else easy
 
@@ -103,7 +101,7 @@ class LogUniform(Sampler):
     """Zipf-like weights of ranks: log((k + 2) / (k + 1)) for the item of rank k.
 
     The most clicked item has rank 0; equal counts rank by lower item. The sum is
-    log(num_items + 1). The usual stand-in where frequencies are unknown.
+    log(num_items + 1).
     """
 
     sampler: str = tag("log_uniform", decides=has_slots)

@@ -1,7 +1,7 @@
 """Slots of each row: hard negatives mixed with easy ones.
 
-A row whose pool is empty draws easy negatives in place of the hard ones, so that its
-expected counts differ from those of the other rows: the rows form two groups.
+A row whose pool is empty draws easy negatives in place of the hard ones, so that the
+rows form two groups of different expected counts.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.negatives import source as src
 from twotower_jax.negatives.easy import EasyLaw
 from twotower_jax.negatives.hard import Hard, HardInputs, HardStep, has_pool
-from twotower_jax.negatives.source import (
-    Batch,
-    Count,
-    Keys,
-    RowPools,
-    Slots,
-    Source,
-    no_pools,
-)
 
 
 class HardRatio(NamedTuple):
@@ -46,29 +38,23 @@ def hard_slots(
     return jax.random.uniform(key, shape) < chance
 
 
-class Switches(NamedTuple):
-    """Chances that a draw counts."""
+def switches(
+    easy_num: int, hard_num: int, ratio: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Chances a, b [] that an easy column and a hard slot count, in the shared layout.
 
-    easy: jax.Array  # [] chance of an easy column
-    hard: jax.Array  # [] chance of a hard slot
-
-
-def switches(easy_num: int, hard_num: int, ratio: jax.Array) -> Switches:
-    """Chances that an easy column and a hard slot are on, in the shared layout.
-
-    With m columns and H slots, the chances a and b satisfy H b / (m a + H b) = ratio,
-    and one of them is 1, so that no more draws are switched off than the ratio needs.
+    With m columns and H slots H b / (m a + H b) = ratio, and one of a and b is 1, so
+    that no more draws are switched off than the ratio needs.
     """
     easy, hard = easy_num * ratio, hard_num * (1 - ratio)
-    # easy < hard: there are more hard slots than the ratio needs.
-    return Switches(
-        easy=jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30)),
-        hard=jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30)),
+    return (
+        jnp.where(easy <= hard, 1, hard / jnp.maximum(easy, 1e-30)),
+        jnp.where(hard <= easy, 1, easy / jnp.maximum(hard, 1e-30)),
     )
 
 
 @dataclass(frozen=True)
-class RowSlots(Source):
+class RowSlots(src.Source):
     """Slots of each row: easy draws, and hard ones with easy draws in their place."""
 
     easy: EasyLaw  # law of the easy draws
@@ -76,11 +62,9 @@ class RowSlots(Source):
     hard_num: int  # hard slots of a row
     hard: Hard  # choice of the hard draws
     inputs: HardInputs  # what the hard draws read beside the batch
-    # [] share of the slots that are hard, by step; () where the last `hard_num` slots
-    # are hard
+    # share of the slots that are hard; () where the last `hard_num` slots are
     ratio: tuple[HardRatio, ...] = ()
-    # easy columns of the batch that the ratio switches together with the hard slots; 0
-    # where each slot is hard with the chance of the ratio
+    # easy columns that the ratio switches as it does hard slots; 0 where it mixes slots
     switched: int = 0
 
     @property
@@ -92,12 +76,12 @@ class RowSlots(Source):
         """The share of slots that were lost, where candidates are scored."""
         return {"lost_slots": jnp.float32(0)} if self.hard.scored else {}
 
-    def draw(self, memory: dict, key: Keys, batch: Batch) -> Slots:
+    def draw(self, memory: dict, key: src.Keys, batch: src.Batch) -> src.Slots:
         """Slots of hard and easy draws [B, K], some of them switched off."""
         shape = (batch.size, self.slots)
         easy = self.easy.draw(key("negatives.slots"), batch, shape)
         if not self.hard_num:
-            return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
+            return src.Slots(easy, jnp.zeros(shape, bool), src.no_pools(batch.size))
         hard = self.hard.draw_slots(
             HardStep(self.inputs, memory, key, batch, self.easy, self.slots)
         )
@@ -111,50 +95,51 @@ class RowSlots(Source):
             is_hard = last[None, :] & pooled[:, None]
         items = jnp.where(is_hard, hard.items, easy)
         if self.switched:
-            on = jax.random.uniform(mixed, shape) < self._on(batch).hard
+            on = jax.random.uniform(mixed, shape) < self._chance(batch)
             items = jnp.where(on, items, self.easy.num_items)
             is_hard &= on
-        return Slots(items, is_hard, hard.pool)
+        return src.Slots(items, is_hard, hard.pool)
 
-    def _has_pool(self, pool: RowPools) -> jax.Array:
+    def _has_pool(self, pool: src.RowPools) -> jax.Array:
         """Return which rows can draw hard negatives, [B] bool."""
         if self.hard.every_row:
             return jnp.ones(pool.item.shape[0], bool)
         return has_pool(pool.log_prob)
 
-    def _on(self, batch: Batch) -> Switches:
-        """Return the chances that draws count, of the shared layout with a ratio."""
-        return switches(
-            self.switched, self.hard_num, ratio_at(self.ratio[0], batch.step)
-        )
+    def _chance(self, batch: src.Batch) -> jax.Array:
+        """Return the chance that a hard slot counts, of the shared layout."""
+        ratio = ratio_at(self.ratio[0], batch.step)
+        return switches(self.switched, self.hard_num, ratio)[1]
 
-    def expected(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def expected(self, batch: src.Batch) -> tuple[jax.Array, jax.Array]:
         """Expected easy and hard draws of a row with a pool, [] float32 each."""
         if self.ratio and not self.switched:
             ratio = ratio_at(self.ratio[0], batch.step)
             return self.slots * (1 - ratio), self.slots * ratio
         hard = jnp.float32(self.hard_num)
         if self.switched:
-            hard *= self._on(batch).hard
+            hard *= self._chance(batch)
         return jnp.float32(self.easy_num), hard
 
-    def counts(self, memory: dict, batch: Batch, drawn: Slots) -> list[Count]:
+    def counts(
+        self, memory: dict, batch: src.Batch, drawn: src.Slots
+    ) -> list[src.Count]:
         """Easy draws by the easy law, hard ones by the pools of the rows."""
         easy, hard = self.expected(batch)
         if self.hard.log_q == "easy":
             # Every row has the same number of easy and hard draws together.
             return [self.easy.count(batch, (easy + hard)[None])]
-        found: list[Count] = [self.easy.count(batch, easy[None])]
+        counts: list[src.Count] = [self.easy.count(batch, easy[None])]
         if self.hard_num and not self.hard.every_row:
             of_group = jnp.stack([easy, easy + hard])
             group = jnp.where(self._has_pool(drawn.pool), 0, 1)
-            found = [self.easy.count(batch, of_group, (group,))]
+            counts = [self.easy.count(batch, of_group, (group,))]
         if self.hard.log_q == "mixture" and self.hard_num:
-            found += self.hard.counts(self.inputs, batch, drawn, jnp.log(hard))
-        return found
+            counts += self.hard.counts(self.inputs, batch, drawn, jnp.log(hard))
+        return counts
 
     def update(
-        self, memory: dict, batch: Batch, drawn: Slots, embeddings: jax.Array
+        self, memory: dict, batch: src.Batch, drawn: src.Slots, embeddings: jax.Array
     ) -> dict:
         """Memories with the mean share of lost slots: every candidate is masked."""
         if "lost_slots" not in memory:

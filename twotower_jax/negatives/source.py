@@ -1,16 +1,9 @@
 """The protocol of sources of negatives: what they draw, and how often to expect it.
 
-A source draws candidates for the rows of a batch and states, for any item, how many
-draws of it a row is to expect. The expected count of a mixture of sources is the sum of
-theirs, and logQ subtracts its log, so that the correction of any mixture is exact::
-
-    memory = source.init()
-    drawn = source.draw(memory, key, batch)
-    log_n = source.log_count(memory, batch, drawn, items)
-    memory = source.update(memory, batch, drawn, embeddings)
-
-Candidates say by their type who has them: `Shared` ones are columns of all rows,
-`Slots` belong to a row, and `Stored` ones are columns that come with their embeddings.
+The expected count of a mixture of sources is the sum of theirs, and logQ subtracts its
+log, so that the correction of any mixture is exact. Candidates say by their type who
+has them: `Shared` ones are columns of all rows, `Slots` belong to a row, and `Stored`
+ones are columns that come with their embeddings.
 """
 
 from __future__ import annotations
@@ -47,9 +40,8 @@ class Batch(NamedTuple):
     items: jax.Array  # [B] int32 clicked items
     queries: Any = ()  # queries of the B clicks, as the model has them
     step: Any = 0  # optimizer step, from 0
-    # function from items [B, ...] to the scores of their rows under the current
-    # parameters [B, ...] and whether each is masked in its row; () where no source asks
-    # for it
+    # items [B, ...] -> their scores in their rows and whether each is masked, [B, ...];
+    # () where no source asks for it
     score: Any = ()
 
     @property
@@ -72,9 +64,7 @@ class RowPools(NamedTuple):
 
     item: jax.Array  # [B, L] int32 items; num_items is padding
     log_prob: jax.Array  # [B, L] float32 log probability of a draw; -inf on padding
-    # [B, L] int8 stages that rejected the items, -1 on padding; [B, 0] where the pools
-    # are not those of a log
-    stage: jax.Array
+    stage: jax.Array  # [B, L] int8 stages that rejected the items; [B, 0] without a log
 
     @property
     def size(self) -> int:
@@ -112,8 +102,7 @@ class Stored(NamedTuple):
     items: jax.Array  # [M] int32; num_items where empty
     embedding: jax.Array  # [M, D] float32, constants
     on: jax.Array  # [M] bool, whether an entry is in use
-    # [M] float32 log of the entry's expected count as a draw of this source
-    log_count: jax.Array
+    log_count: jax.Array  # [M] float32 log of its expected count by this source
 
 
 Candidates = Shared | Slots | Stored
@@ -122,28 +111,23 @@ Candidates = Shared | Slots | Stored
 class ByItem(NamedTuple):
     """Independent draws from one law: an item is expected draws times e^log_q."""
 
-    # what identifies the law; draws of one law are added before the log is taken
-    law: Hashable
-    # function from items [...] to the log probability of a draw
-    log_q: Callable[[jax.Array], jax.Array]
+    law: Hashable  # draws of one law are added before the log is taken
+    log_q: Callable[[jax.Array], jax.Array]  # items [...] -> log probability of a draw
     draws: Any  # expected draws of a row, a number or [G] by group of rows
-    # group of each row, ([B] int32,); () where all rows draw alike
-    group: tuple[jax.Array, ...] = ()
+    group: tuple[jax.Array, ...] = ()  # ([B] int32 group,); () where all are one
 
 
 class Listed(NamedTuple):
     """Counts of some items of each row; all others are expected 0 times."""
 
-    # [B, L] int32; num_items is padding. Entries of one item have one count
-    item: jax.Array
+    item: jax.Array  # [B, L] int32, of which equal ones have one count; num_items pads
     log_count: jax.Array  # [B, L] float32, -inf on padding
 
 
 class Dense(NamedTuple):
     """Counts that are computed for any items of any rows."""
 
-    # function from items [1 or B, K] to [1 or B, K]
-    log_count: Callable[[jax.Array], jax.Array]
+    log_count: Callable[[jax.Array], jax.Array]  # items [1 or B, K] -> [1 or B, K]
 
 
 Count = ByItem | Listed | Dense
@@ -155,8 +139,12 @@ class Source:
     A subclass defines `draw`, and either `log_count` or, where its counts have a form
     that saves work, `counts`. Both state the expected number of draws of an item in a
     row; items are masked later and in one place. A source with a memory defines `init`
-    and `update` too. The memories of all sources are one dictionary, in which a source
-    keeps its own under its name.
+    and `update` too. The memories of all sources are one dictionary::
+
+      memory = source.init()
+      drawn = source.draw(memory, key, batch)
+      log_n = source.log_count(memory, batch, drawn, items)
+      memory = source.update(memory, batch, drawn, embeddings)
     """
 
     def init(self) -> Memory:
@@ -164,30 +152,19 @@ class Source:
         return {}
 
     def draw(self, memory: Memory, key: Keys, batch: Batch) -> Candidates:
-        """Candidates of a batch.
+        """Candidates of a batch: `Shared` [C], `Slots` [B, K] or `Stored` [M].
 
-        Args:
-          memory: memories of all sources.
-          key: function from the name of a stream to a key of this step.
-          batch: B rows.
-
-        Returns:
-          `Shared` [C], `Slots` [B, K] or `Stored` [M] candidates.
+        ``key`` maps the name of a stream to a key of this step.
         """
         raise NotImplementedError
 
     def log_count(
         self, memory: Memory, batch: Batch, drawn: Any, items: jax.Array
     ) -> jax.Array:
-        """Log of the expected number of draws of items in rows.
+        """Log [1 or B, K] float32 of the expected number of draws of items in rows.
 
-        Args:
-          memory, batch: as of `draw`.
-          drawn: what `draw` returned for them.
-          items: [1 or B, K] int32 items of the catalogue.
-
-        Returns:
-          [1 or B, K] float32; -inf for an item that is never drawn.
+        The items [1 or B, K] are of the catalogue, and ``drawn`` is what `draw`
+        returned; -inf for an item that is never drawn.
         """
         return log_sum_of(self.counts(memory, batch, drawn), items)
 
@@ -198,20 +175,12 @@ class Source:
             raise NotImplementedError(
                 f"{name} states no expected counts; define {name}.log_count"
             )
-
-        def log_count(items: jax.Array) -> jax.Array:
-            return self.log_count(memory, batch, drawn, items)
-
-        return [Dense(log_count)]
+        return [Dense(functools.partial(self.log_count, memory, batch, drawn))]
 
     def update(
         self, memory: Memory, batch: Batch, drawn: Any, embeddings: jax.Array
     ) -> Memory:
-        """Memories after a step, as `log_count`.
-
-        Args:
-          embeddings: [B, D] of the rows' items, without gradient.
-        """
+        """Memories after a step, from embeddings [B, D] of the rows' items."""
         return memory
 
 

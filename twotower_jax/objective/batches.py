@@ -1,12 +1,11 @@
 """A catalogue of one user, batches in which one item is marked, and forces on it.
 
-A batch is made for one item at a time: the item is the positive of the rows whose pull
-is measured, or one of the negatives of the rows whose push is measured. So an item that
-is drawn once in 10^12 draws is measured as well as any other.
+Each item in turn is the positive of rows whose pull is measured, or a negative of rows
+whose push is: one that is drawn once in 10^12 draws is measured as well as any other.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,17 +14,13 @@ from twotower_jax.errors import InputError, unknown
 from twotower_jax.objective.black_box import BlackBox, Candidates
 
 COMMON = 60
-# Shares of the clicks of rare items. Large catalogues have them, and floors of q show
-# with them alone.
+# Shares of the clicks of rare items, with which alone floors of q show.
 RARE = 10.0 ** -np.arange(6.5, 12)
 POPULARITY, TASTE = 0.7, 0.5
-# Clicks of the catalogue, whose counts a given sampler receives.
-CLICKS = 100_000
-# Draws by which the probabilities of a given sampler are counted, and the least number
-# of draws of an item that is compared.
-COUNTED, SELDOM = 2**18, 100
-# Items whose draws have to be known.
-LEAST = 10
+CLICKS = 100_000  # of the catalogue, whose counts a given sampler receives
+# Draws by which the probabilities of a given sampler are counted, the least number of
+# draws of an item that is compared, and the least number of such items.
+COUNTED, SELDOM, LEAST = 2**18, 100, 10
 
 # (counts [N], scores [N], shape, generator) -> ids of that shape, declared log q [N].
 Sampler = Callable[
@@ -54,10 +49,8 @@ class Catalogue(NamedTuple):
 class Proposal(NamedTuple):
     """The draws of the slots of a row."""
 
-    # Function of a shape and a generator to ids
-    sample: Callable[[tuple[int, int], np.random.Generator], np.ndarray]
-    # [N] float64 probability of a draw; nan where it is too seldom to be known
-    q: np.ndarray
+    sample: Callable[[tuple[int, int], np.random.Generator], np.ndarray]  # ids
+    q: np.ndarray  # [N] float64 probability of a draw; nan where it is not known
     log_q: np.ndarray  # [N] float64 log q as the library declares it
 
 
@@ -78,10 +71,8 @@ def make_proposal(
     if callable(negatives):
         return _counted(catalogue, negatives, scores)
     number = len(catalogue.popularity)
-    shares = {
-        "uniform": np.full(number, 1 / number),
-        "popularity": catalogue.popularity,
-    }
+    uniform = np.full(number, 1 / number)
+    shares = {"uniform": uniform, "popularity": catalogue.popularity}
     if negatives not in shares:
         raise unknown("negatives", negatives, [*shares, "in_batch"])
     q = shares[negatives]
@@ -129,121 +120,92 @@ def _counted(catalogue: Catalogue, sampler: Sampler, scores: np.ndarray) -> Prop
     return Proposal(sample, q, declared)
 
 
-# Rows of a batch of slots.
-ROWS = 256
+ROWS = 256  # of a batch of slots
 # Rows of an in-batch matrix, those of the user among them, and matrices per item.
 BATCH, OWN, SETS = 64, 8, 4
 
 
-class Layout:
+class Layout(NamedTuple):
     """Batches for one item at a time."""
 
-    # [N] expected number of each item among the negatives of a row; nan where it is too
-    # seldom to be known
-    expected: np.ndarray
+    expected: np.ndarray  # [N] draws of an item in a row; nan where it is not known
     log_q: np.ndarray  # [N] log q that the loss receives
     error: np.ndarray  # [N] declared minus true log q of a draw
+    # (scores [N], positive, negative) -> scores, ids and marked cells of batches
+    arrange: Callable[[np.ndarray, int | None, int | None], list[tuple[Any, Any, Any]]]
 
     def batches(
-        self,
-        scores: np.ndarray,
-        positive: int | None = None,
-        negative: int | None = None,
+        self, scores: np.ndarray, positive: int | None = None, negative: Any = None
     ) -> list[Candidates]:
         """Return batches with an item as positive, as negative, or as both of a row.
 
         The cells of the negative are marked; without one those of the positive.
         """
-        raise NotImplementedError
-
-    def _candidates(
-        self, scores: np.ndarray, ids: np.ndarray, cells: np.ndarray
-    ) -> Candidates:
-        log_q = self.log_q[ids].astype(np.float32)
-        return Candidates(scores.astype(np.float32), ids, log_q, cells)
+        log_q = self.log_q.astype(np.float32)
+        return [
+            Candidates(values.astype(np.float32), ids, log_q[ids], cells)
+            for values, ids, cells in self.arrange(scores, positive, negative)
+        ]
 
 
-class Slots(Layout):
+def slots(
+    catalogue: Catalogue, proposal: Proposal, draws: int, shift: float, set_number: int
+) -> Layout:
     """Rows with a positive in column 0 and draws of their own behind it.
 
     Shift is added to the log q that the loss receives.
     """
+    rng = keys.generator(0, "objective.slots", set_number)
+    p = catalogue.probability
+    clicked = rng.choice(len(p), ROWS, p=p)
+    drawn = proposal.sample((ROWS, draws), rng)
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        proposal: Proposal,
-        draws: int,
-        shift: float,
-        set_number: int,
-    ):
-        rng = keys.generator(0, "objective.slots", set_number)
-        p = catalogue.probability
-        self._positives = rng.choice(len(p), ROWS, p=p)
-        self._drawn = proposal.sample((ROWS, draws), rng)
-        self.log_q = proposal.log_q + shift
-        self.expected = draws * proposal.q
-        self.error = proposal.log_q - np.log(proposal.q)
-
-    def batches(
-        self,
-        scores: np.ndarray,
-        positive: int | None = None,
-        negative: int | None = None,
-    ) -> list[Candidates]:
-        """Return one batch: an item is the positive or the first draw of every row."""
-        positives = self._positives if positive is None else np.full(ROWS, positive)
-        ids = np.concatenate([positives[:, None], self._drawn], axis=1).astype(np.int32)
+    def arrange(scores: np.ndarray, positive: int | None, negative: int | None) -> Any:
+        positives = clicked if positive is None else np.full(ROWS, positive)
+        ids = np.concatenate([positives[:, None], drawn], axis=1).astype(np.int32)
         cells = np.zeros(ids.shape, bool)
         if negative is not None:
             ids[:, 1] = negative
         cells[:, 0 if negative is None else 1] = True
-        return [self._candidates(scores[ids], ids, cells)]
+        return [(scores[ids], ids, cells)]
+
+    error = proposal.log_q - np.log(proposal.q)
+    return Layout(draws * proposal.q, proposal.log_q + shift, error, arrange)
 
 
-class InBatch(Layout):
+def in_batch(catalogue: Catalogue, shift: float, set_number: int) -> Layout:
     """Square matrices: the positives of other rows are the negatives of a row.
 
     The positive of row b is column b. The first rows are those of the user; the
-    positives of the other rows follow the popularity, and their scores stay as they
-    are. Shift is added to the log q that the loss receives.
+    positives of the others follow the popularity, and their scores stay as they are.
     """
+    rng = keys.generator(0, "objective.in_batch", set_number)
+    p, popularity = catalogue.probability, catalogue.popularity
+    own = rng.choice(len(p), (SETS, OWN), p=p)
+    other = rng.choice(len(p), (SETS, BATCH - OWN), p=popularity)
+    clicked, others = np.concatenate([own, other], axis=1), np.log(popularity)
 
-    def __init__(self, catalogue: Catalogue, shift: float, set_number: int):
-        rng = keys.generator(0, "objective.in_batch", set_number)
-        p, popularity = catalogue.probability, catalogue.popularity
-        own = rng.choice(len(p), (SETS, OWN), p=p)
-        other = rng.choice(len(p), (SETS, BATCH - OWN), p=popularity)
-        self._positives = np.concatenate([own, other], axis=1)
-        self._others = np.log(popularity)
-        self.expected = (OWN - 1) * p + (BATCH - OWN) * popularity
-        self.log_q = np.log(self.expected / (BATCH - 1)) + shift
-        self.error = np.zeros(len(p))
-
-    def batches(
-        self,
-        scores: np.ndarray,
-        positive: int | None = None,
-        negative: int | None = None,
-    ) -> list[Candidates]:
-        """Return matrices: an item is the first positive, or the last, of another."""
+    def arrange(scores: np.ndarray, positive: int | None, negative: int | None) -> Any:
         cells = np.zeros((BATCH, BATCH), bool)
         if negative is None:
             cells[0, 0] = True
         else:
             cells[: OWN if positive is None else 1, -1] = True
         matrices = []
-        for positives in self._positives:
-            positives = positives.copy()
+        for positives in clicked.copy():
             if positive is not None:
                 positives[0] = positive
             if negative is not None:
                 positives[-1] = negative
             ids = np.tile(positives, (BATCH, 1)).astype(np.int32)
-            values = self._others[ids]
+            values = others[ids]
             values[:OWN] = scores[ids[:OWN]]
-            matrices.append(self._candidates(values, ids, cells))
+            matrices.append((values, ids, cells))
         return matrices
+
+    expected = (OWN - 1) * p + (BATCH - OWN) * popularity
+    log_q = np.log(expected / (BATCH - 1)) + shift
+    return Layout(expected, log_q, np.zeros(len(p)), arrange)
 
 
 class Forces(NamedTuple):
@@ -258,7 +220,7 @@ def forces(
 ) -> Forces:
     """The forces of a loss on the scores of the user."""
     known = np.isfinite(layout.expected)
-    pull, push = np.zeros(len(scores)), np.zeros(len(scores))
+    pull, push = np.zeros((2, len(scores)))
     for item in np.flatnonzero(known).tolist():
         pull[item] = -mean_slope(box, layout.batches(scores, positive=item), "scores")
         push[item] = mean_slope(box, layout.batches(scores, negative=item), "scores")

@@ -26,9 +26,9 @@ class Candidates(NamedTuple):
 
 
 class BlackBox:
-    """A loss function, differentiated by JAX where it can trace it, or by differences.
+    """A loss of scores, logits times the temperature, and its derivatives.
 
-    The temperature is the factor between logits and the scores that the loss receives.
+    JAX differentiates a function that it can trace; differences any other.
     """
 
     def __init__(self, loss: LossFunction, temperature: float):

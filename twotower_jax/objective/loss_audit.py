@@ -1,20 +1,10 @@
 """`twotower_jax.audit`: the optimum of a loss function of any library."""
 
-from functools import partial
-
 import numpy as np
 
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.objective.batches import (
-    BATCH,
-    Catalogue,
-    InBatch,
-    Layout,
-    Sampler,
-    Slots,
-    make_catalogue,
-    make_proposal,
-)
+from twotower_jax.objective import batches
+from twotower_jax.objective.batches import Sampler
 from twotower_jax.objective.black_box import BlackBox, LossFunction
 from twotower_jax.objective.loss_card import LossCard, find_free_optimum, loss_card
 
@@ -67,39 +57,26 @@ def audit(
       >>> audit(corrected, temperature=0.1).alarms
       ()
     """
-    _check(draws, temperature, log_q)
-    box = BlackBox(loss, temperature)
-    # Rare items need the exact q of a sampler that knows the popularity.
-    catalogue = make_catalogue(rare=negatives in ("popularity", "in_batch"))
-    make = partial(_layout, catalogue, negatives, draws, log_q == "count")
-    start = np.log(catalogue.probability)
-    layout = make(start, 0)
-    box.check(layout.batches(start, positive=0)[0])
-    optimum = find_free_optimum(box, catalogue, make)
-    return loss_card(box, catalogue, layout, optimum, masks_hits)
-
-
-def _check(draws: int, temperature: float, log_q: str) -> None:
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws={draws!r} must be a whole number, at least 1")
     if not 0 < temperature < float("inf"):
         raise InputError(f"temperature={temperature!r} must be a number above 0")
     if log_q not in ("probability", "count"):
         raise unknown("log_q", log_q, ["probability", "count"])
+    box = BlackBox(loss, temperature)
+    # Rare items need the exact q of a sampler that knows the popularity.
+    catalogue = batches.make_catalogue(rare=negatives in ("popularity", "in_batch"))
 
+    def make(scores: np.ndarray, set_number: int) -> batches.Layout:
+        number = batches.BATCH - 1 if negatives == "in_batch" else draws
+        shift = float(np.log(number)) if log_q == "count" else 0.0
+        if negatives == "in_batch":
+            return batches.in_batch(catalogue, shift, set_number)
+        proposal = batches.make_proposal(catalogue, negatives, scores)
+        return batches.slots(catalogue, proposal, draws, shift, set_number)
 
-def _layout(
-    catalogue: Catalogue,
-    negatives: str | Sampler,
-    draws: int,
-    counted: bool,
-    scores: np.ndarray,
-    set_number: int,
-) -> Layout:
-    """Return the batches of a set of draws for the current scores."""
-    if negatives == "in_batch":
-        shift = float(np.log(BATCH - 1)) if counted else 0.0
-        return InBatch(catalogue, shift, set_number)
-    proposal = make_proposal(catalogue, negatives, scores)
-    shift = float(np.log(draws)) if counted else 0.0
-    return Slots(catalogue, proposal, draws, shift, set_number)
+    start = np.log(catalogue.probability)
+    layout = make(start, 0)
+    box.check(layout.batches(start, positive=0)[0])
+    optimum = find_free_optimum(box, catalogue, make)
+    return loss_card(box, catalogue, layout, optimum, masks_hits)

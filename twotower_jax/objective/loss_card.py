@@ -25,24 +25,24 @@ class FreeOptimum(NamedTuple):
     """The optimum of a loss."""
 
     scores: np.ndarray  # [N] float64 logits
-    # [MEASURES, N] moves that other sets of draws ask for; their mean is in the scores,
-    # their spread is the error
+    # [MEASURES, N] moves of other sets of draws: their mean is in the scores, their
+    # spread is the error
     moves: np.ndarray
-    pull: float  # Sum over the items of the forces on positives there
-    push: float  # The same on negatives
+    pull: float  # sum over the items of the forces on positives there
+    push: float  # the same on negatives
 
 
 def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOptimum:
     """The scores at which pull and push are equal, started at log P."""
     scores = np.log(catalogue.probability)
     for number in range(MOVES):
-        found = forces(box, make(scores, 0), catalogue, scores)
-        if not found.pull.any() and not found.push.any():
+        force = forces(box, make(scores, 0), catalogue, scores)
+        if not force.pull.any() and not force.push.any():
             raise InputError(
                 "the audited loss does not depend on the scores; give a function of "
                 "scores, candidate ids and log q"
             )
-        move = _move(found)
+        move = _move(force)
         scores = scores + move / max(1, number - AVERAGED + 2)
         if np.abs(move).mean() < ARRIVED:
             break
@@ -50,19 +50,16 @@ def find_free_optimum(box: BlackBox, catalogue: Catalogue, make: Make) -> FreeOp
         forces(box, make(scores, number), catalogue, scores)
         for number in range(1, 1 + MEASURES)
     ]
-    others = [_move(measure) for measure in measured]
-    return FreeOptimum(
-        scores + np.mean(others, axis=0),
-        np.array(others),
-        float(np.mean([measure.pull.sum() for measure in measured])),
-        float(np.mean([measure.push.sum() for measure in measured])),
-    )
+    moves = np.array([_move(force) for force in measured])
+    pull = float(np.mean([force.pull.sum() for force in measured]))
+    push = float(np.mean([force.push.sum() for force in measured]))
+    return FreeOptimum(scores + moves.mean(axis=0), moves, pull, push)
 
 
-def _move(found: Forces) -> np.ndarray:
+def _move(force: Forces) -> np.ndarray:
     """Return the Newton steps of the scores, the mean force being the curvature."""
-    middle = np.maximum((np.abs(found.pull) + np.abs(found.push)) / 2, 1e-30)
-    return np.clip((found.pull - found.push) / middle, -LONGEST, LONGEST)
+    middle = np.maximum((np.abs(force.pull) + np.abs(force.push)) / 2, 1e-30)
+    return np.clip((force.pull - force.push) / middle, -LONGEST, LONGEST)
 
 
 # --- where the optimum moved, and likely reasons --------------------------------------
@@ -71,23 +68,20 @@ def _move(found: Forces) -> np.ndarray:
 DRIFT, SLOPE = 0.15, 0.05
 # A response to log q nearer to 0 is none; one farther from -1 is another factor.
 NONE, FACTOR = 0.1, 0.2
-# Spread of declared minus drawn log q, in nats, that is a reason.
-SPREAD = 0.2
-# Push over pull below which negatives have no gradient.
-MISSING = 0.05
+SPREAD = 0.2  # of declared minus drawn log q, in nats, that is a reason
+MISSING = 0.05  # push over pull below which negatives have no gradient
+HIT = 0.02  # push on a draw of the own item, as a share of that in other rows
 
 
 class Findings(NamedTuple):
     """Measurements of a loss at its optimum, without items that are seldom drawn."""
 
-    slope: float  # Slope of the optimum on log P
+    slope: float  # of the optimum on log P
     drift: dict[str, float]  # {group: mean drift in nats}
     log_q: np.ndarray  # [n] log q of items as the loss receives it, ascending
-    # [n] responses of the loss to it; -1 where it is subtracted, nan where the loss
-    # does not depend on the negative at all
-    response: np.ndarray
+    response: np.ndarray  # [n] of the loss to it; nan where negatives have no gradient
     error: np.ndarray  # [n] declared minus drawn log q
-    temperature: float  # Temperature of the scores
+    temperature: float  # of the scores
 
 
 def find_alarms(found: Findings) -> list[str]:
@@ -161,20 +155,15 @@ def _limits(found: Findings) -> list[str]:
 
 # --- the card -------------------------------------------------------------------------
 
-# Push on a draw of the own item, as a share of that in other rows, that counts.
-HIT = 0.02
-
 
 @dataclass(frozen=True)
 class LossCard:
     """The optimum of a loss, for one user of a small catalogue."""
 
     slope: float  # of the optimum on log P(i | u), over common items
-    # {group: mean of the optimum minus log P, less the mean over common items}
-    drift: dict[str, float]
+    drift: dict[str, float]  # {group: mean of the optimum minus log P, relative}
     error: float  # largest standard deviation of a drift over sets of draws
-    # derivative of the loss by a negative's log q, in units of that by its logit; -1
-    # where log q is subtracted from the logit
+    # derivative by a negative's log q over that by its logit; -1 where it is subtracted
     response: float
     positive_response: float  # the same of the positive; 0 where it is not corrected
     hits: bool  # whether a draw that equals the positive is a negative of its row
@@ -211,9 +200,8 @@ def loss_card(
     groups = _groups(catalogue, layout).values()
     means = [[move[group].mean() for group in groups] for move in optimum.moves]
     items = np.flatnonzero(_common(catalogue, layout)).tolist()
-    pushes = [
-        mean_slope(box, layout.batches(start, negative=i), "scores") for i in items
-    ]
+    batches = (layout.batches(start, negative=item) for item in items)
+    pushes = [mean_slope(box, batch, "scores") for batch in batches]
     strong = items[int(np.argmax(pushes))]
     own = mean_slope(box, layout.batches(start, strong, strong), "scores")
     hits = abs(own) > HIT * max(pushes)
@@ -240,19 +228,17 @@ def _findings(
 ) -> Findings:
     """Return the measurements of a loss at its optimum [N]."""
     log_p, common = np.log(catalogue.probability), _common(catalogue, layout)
-    drift = scores - log_p
-    drift = drift - drift[common].mean()
+    drift = scores - log_p - (scores - log_p)[common].mean()
     x = log_p[common] - log_p[common].mean()
     groups = _groups(catalogue, layout)
     items = np.flatnonzero(np.isfinite(layout.expected))
     items = items[np.argsort(layout.log_q[items], kind="stable")].tolist()
+    responses = [_response(box, layout.batches(log_p, negative=i)) for i in items]
     return Findings(
         slope=1 + float((x * drift[common]).sum() / (x * x).sum()),
         drift={name: float(drift[group].mean()) for name, group in groups.items()},
         log_q=layout.log_q[items],
-        response=np.array(
-            [_response(box, layout.batches(log_p, negative=i)) for i in items]
-        ),
+        response=np.array(responses),
         error=layout.error[items],
         temperature=box.temperature,
     )

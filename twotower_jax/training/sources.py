@@ -77,7 +77,7 @@ def _sources(
         on: tuple[jax.Array, ...] = ()
         if negatives.switched:
             ratio = ratio_at(hyper.hard_ratio, state.step)
-            on = (switches(negatives.easy_num, negatives.hard_num, ratio).easy,)
+            on = (switches(negatives.easy_num, negatives.hard_num, ratio)[0],)
         sources.append(Easy(easy, negatives.shared_easy, on))
     if negatives.slots:
         hard_inputs = HardInputs(

@@ -1,8 +1,7 @@
 """The base of all towers: what a model asks of one, and the keys they share.
 
-A tower combines the vectors of its features to one embedding. The model looks up and
-pools the rows of every feature before it, and normalises the embedding after it. A
-baseline has no towers: it scores items from the clicks alone.
+The model looks up and pools the rows of every feature before a tower, and normalises
+the embedding after it. A baseline has no towers: it scores items from the clicks alone.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ B = TypeVar("B", bound="Baseline")
 class Tower(NamedTuple):
     """A tower: two pure functions."""
 
-    # key -> params, a nested dictionary of float32 arrays
-    init: Callable[[jax.Array], dict]
-    # (params, vectors) -> embeddings [E, dim]; vectors holds one float32 [E, dim] per
-    # feature, numeric features last, 0 where a value is missing
+    init: Callable[[jax.Array], dict]  # key -> nested dictionary of float32 arrays
+    # (params, vectors) -> embeddings [E, dim], of one float32 [E, dim] per feature,
+    # numeric features last; 0 where a value is missing
     apply: Callable[..., jax.Array]
 
 
@@ -85,8 +83,8 @@ class SequenceConfig:
 class Towers(Choice):
     """The model: two towers with their features, width and depth, or a baseline.
 
-    A subclass is a choice of ``towers=``: it declares its own keys as fields,
-    implements `build`, and is registered by ``@TOWERS.add``.
+    A subclass is a choice of ``towers=`` with its own keys, registered by
+    ``@TOWERS.add``.
     """
 
     choices: ClassVar[Choices[Towers]] = TOWERS
@@ -176,22 +174,17 @@ class Towers(Choice):
     )
 
     def build(self, shape: Any) -> Tower:
-        """The functions of one tower of a `TowerSpec`: its features, dim and hidden.
-
-        The fields of the choice are its own keys, and else defaults.
-        """
+        """One tower of a `TowerSpec`; fields but the choice's own keys are defaults."""
         raise NotImplementedError
 
     def of_its_kind(self) -> Towers:
-        """The choice that ``kind`` names.
+        """The choice that ``kind`` names, with the features of this one.
 
-        The file of an arm, such as ``arms=baseline/ease``, names another model in place
-        of that of its study, whose features it keeps.
+        The file of an arm, such as ``arms=baseline/ease``, names another model by it.
         """
-        kind = TOWERS[self.kind]
+        kind, shared = TOWERS[self.kind], dataclasses.fields(Towers)
         if type(self) is kind:
             return self
-        shared = dataclasses.fields(Towers)
         return kind(**{item.name: getattr(self, item.name) for item in shared})
 
     def structure(self) -> Towers:
@@ -201,43 +194,33 @@ class Towers(Choice):
     def own_keys(self) -> list[str]:
         """The keys that the class adds to those of all towers."""
         shared = {item.name for item in dataclasses.fields(Towers)}
-        names = [item.name for item in dataclasses.fields(self)]
+        names = (item.name for item in dataclasses.fields(self))
         return [name for name in names if name not in shared]
 
     def __post_init__(self) -> None:
         self.kind = self.kind or "two_tower"  # a file of the group may name none
         TOWERS[self.kind]  # an unknown name
         check_keys(self, "towers")
-        for side in ("query", "candidate"):
-            names = getattr(self, side)
-            if len(set(names)) < len(names):
-                raise InputError(
-                    f"towers.{side}={list(names)} must name each feature once"
-                )
-        names = self.history_features
-        if not names or len(set(names)) < len(names):
-            raise InputError(
-                f"towers.history_features={list(names)} must name at least one "
-                "feature, each once"
-            )
+        for side in ("query", "candidate", "history_features"):
+            names, least = getattr(self, side), side == "history_features"
+            if len(set(names)) < max(len(names), least):
+                what = "at least one feature, each" if least else "each feature"
+                raise InputError(f"towers.{side}={list(names)} must name {what} once")
         self._check_sequence()
-        self._check_init()
+        if self.init == "spectral":
+            self._check_spectral()
         if "history" in self.candidate:
             raise InputError(
                 "towers.candidate names 'history', which is a feature of the query; "
                 "move it to towers.query"
             )
 
-    def _check_init(self) -> None:
+    def _check_spectral(self) -> None:
         """Check that spectral vectors have tables, and are the embeddings at first."""
-        if self.init != "spectral":
-            return
         if self.hidden or self.history_pooling == "transformer":
-            layers = (
-                f"towers.hidden={list(self.hidden)}"
-                if self.hidden
-                else "towers.history_pooling=transformer"
-            )
+            layers = "towers.history_pooling=transformer"
+            if self.hidden:
+                layers = f"towers.hidden={list(self.hidden)}"
             raise InputError(
                 f"towers.init=spectral starts with embeddings whose cosines fit the "
                 f"clicks, which {layers} would transform; use towers.init=random, or "
@@ -254,12 +237,10 @@ class Towers(Choice):
     def _check_sequence(self) -> None:
         """Check the transformer, and that nothing is set for one that is not there."""
         if self.history_pooling != "transformer":
-            default = vars(SequenceConfig())
-            if set_here := {
-                k: v for k, v in vars(self.sequence).items() if v != default[k]
-            }:
+            default, values = vars(SequenceConfig()), vars(self.sequence)
+            if changed := {k: v for k, v in values.items() if v != default[k]}:
                 raise InputError(
-                    f"towers.sequence={set_here} has no use with "
+                    f"towers.sequence={changed} has no use with "
                     f"towers.history_pooling={self.history_pooling}; set it to "
                     "transformer (towers=sequence), or leave towers.sequence out"
                 )
@@ -279,17 +260,12 @@ class Towers(Choice):
 
 @dataclass(unsafe_hash=True)
 class Baseline(Towers):
-    """Base of the baselines: scores of items from the clicks, without samples.
-
-    A subclass is a choice of ``towers=`` too, registered by ``@baseline``.
-    """
+    """Base of the baselines, added by ``@baseline``: scores from the clicks alone."""
 
     label: ClassVar[str] = ""  # its name in tables
     shared: ClassVar[bool] = False  # whether every query has the same scores
     seeded: ClassVar[bool] = False  # whether the fit depends on the seed
-    # whether it recommends the items of the history, and so needs queries whose seen
-    # items are not masked
-    again: ClassVar[bool] = False
+    again: ClassVar[bool] = False  # whether it recommends the items of the history
 
     def fit(self, clicks: Clicks, numbers: Any, seed: int) -> Scores:
         """Scores of histories [n, items] -> [n, items] float32, from clicks of users.
@@ -316,9 +292,7 @@ def baseline(choice: type[B]) -> type[B]:
 
 def baselines_for(mask_seen: bool) -> list[str]:
     """Names of the baselines that can recommend anything of their own."""
-    return [
-        kind for kind, choice in BASELINES.items() if not (choice.again and mask_seen)
-    ]
+    return [kind for kind, of in BASELINES.items() if not (of.again and mask_seen)]
 
 
 # --- clicks as a sparse matrix --------------------------------------------------------

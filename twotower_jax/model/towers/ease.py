@@ -1,9 +1,9 @@
 """EASE: a linear model of each item on all other items, in closed form.
 
-A matrix of at most `DOUBLE` rows is inverted in float64 where the free memory holds
-that at the moment of the fit. Any other is inverted in float32, in half of the memory
-and of the time; scores differ by 1e-7 to 2e-4, the more the smaller ``ease.l2``. Where
-the memory does not hold that either, each item is regressed on its neighbours alone.
+A matrix of at most `DOUBLE` rows is inverted in float64 where the free memory holds it,
+any other in float32, in half of the memory and of the time; scores differ by 1e-7 to
+2e-4, the more the smaller ``ease.l2``. Where the memory does not hold that either, each
+item is regressed on its neighbours alone.
 """
 
 from __future__ import annotations
@@ -65,10 +65,7 @@ class EaseConfig:
 @baseline
 @dataclass(unsafe_hash=True)
 class Ease(Baseline):
-    """Baseline without towers: a linear model of each item on all others.
-
-    Its numbers are ``baseline.ease``.
-    """
+    """Baseline without towers: a linear model of each item on all others."""
 
     kind: str = "ease"
     label: ClassVar[str] = "EASE"
@@ -108,19 +105,16 @@ class Ease(Baseline):
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
         """Return the limit that the fit would exceed, None within it."""
         size, limit = _size(clicks), numbers.max_size
-        if limit is not None and size > limit:
-            return (
-                f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
-                f"max_size={limit}; raise it to fit all the same"
-            )
-        return None
+        if limit is None or size <= limit:
+            return None
+        return (
+            f"ease inverts a matrix of {size:,} x {size:,}, above baseline.ease."
+            f"max_size={limit}; raise it to fit all the same"
+        )
 
     @staticmethod
     def seconds(clicks: Clicks) -> float:
-        """Seconds of a fit, from those of the inverse of a small matrix.
-
-        The work is in proportion to the cube of the number of rows.
-        """
+        """Seconds of a fit: those of a small inverse times the ratio of rows cubed."""
         size = _size(clicks)
         if _dtype(size, available_memory()) is None:
             return PER_ITEM * len(np.unique(clicks.indices))
@@ -188,8 +182,7 @@ def _by_neighbours(clicks: Clicks, l2: float, number: int) -> Scores:
 
       B_Sj = (X_S' X_S + l2 I)^-1 X_S' x_j
 
-    S are the items i with the largest cosine of the columns x_i and x_j. With all items
-    in S it is the column of the whole regression.
+    S are the items i with the largest cosine of the columns x_i and x_j.
     """
     from scipy.linalg import solve  # on use, as in `_invert`
     from scipy.sparse import csr_array
@@ -233,11 +226,8 @@ def _invert(matrix: np.ndarray) -> None:
 
     half = len(matrix) // 2
     if len(matrix) > LARGEST:
-        first, last, both = (
-            matrix[:half, :half],
-            matrix[half:, half:],
-            matrix[half:, :half],
-        )
+        first, last = matrix[:half, :half], matrix[half:, half:]
+        both = matrix[half:, :half]
         _invert(first)
         product = both @ first
         last -= product @ both.T
@@ -253,17 +243,12 @@ def _invert(matrix: np.ndarray) -> None:
         lower, info = invert(lower, lower=1, overwrite_c=1)
     if info:
         raise np.linalg.LinAlgError(f"the Cholesky factor has no entry {info}")
-    matrix[:] = _symmetric(lower)
-
-
-def _symmetric(lower: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix of a lower triangle, in place."""
-    for first in range(0, len(lower), BLOCK):
-        part = slice(first, first + BLOCK)
+    for start in range(0, len(lower), BLOCK):  # the symmetric matrix, in place
+        part, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
         corner = np.tril(lower[part, part])
         lower[part, part] = corner + np.tril(corner, -1).T
-        lower[part, first + BLOCK :] = lower[first + BLOCK :, part].T
-    return lower
+        lower[part, rest] = lower[rest, part].T
+    matrix[:] = lower
 
 
 def _weights(inverse: np.ndarray) -> np.ndarray:
@@ -290,9 +275,5 @@ def _size(clicks: Clicks) -> int:
 def _dtype(size: int, room: int) -> str | None:
     """Return the type of the matrix that fits into so many bytes, None for neither."""
     types = BYTES if size <= DOUBLE else ("float32",)
-    return next((t for t in types if _needed(size, t) <= SHARE * room), None)
-
-
-def _needed(size: int, dtype: str) -> int:
-    """Return the bytes of a fit at its peak, with the rows handled at a time."""
-    return BYTES[dtype] * size**2 + 32 * BLOCK * size
+    left = SHARE * room - 32 * BLOCK * size  # without the rows handled at a time
+    return next((t for t in types if BYTES[t] * size**2 <= left), None)

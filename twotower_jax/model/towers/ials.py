@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
@@ -58,10 +58,7 @@ class IalsConfig:
 @baseline
 @dataclass(unsafe_hash=True)
 class Ials(Baseline):
-    """Baseline without towers: factors by alternating least squares.
-
-    Its numbers are ``baseline.ials``.
-    """
+    """Baseline without towers: factors by alternating least squares."""
 
     kind: str = "ials"
     label: ClassVar[str] = "iALS"
@@ -75,7 +72,7 @@ class Ials(Baseline):
           #_u = |S_u| + a |I|,   #_i = |S_i| + a |U|
 
         S are the clicks and a is the weight of unobserved pairs. The factors of a query
-        are those that minimise L for its history, given the items.
+        minimise L for its history, given the items.
 
         References:
           Hu, Koren & Volinsky, Collaborative Filtering for Implicit Feedback Datasets,
@@ -99,10 +96,7 @@ class Ials(Baseline):
         return scores
 
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
-        """Return the limit that the fit would exceed, None within it.
-
-        A row costs about factors^3 operations, so the limit is that of 64 factors.
-        """
+        """Return the limit that the fit would exceed; a row costs about factors^3."""
         rows = sum(len(np.unique(axis)) for axis in clicks.nonzero())
         if rows * (numbers.factors / 64) ** 3 <= numbers.max_rows:
             return None
@@ -113,12 +107,9 @@ class Ials(Baseline):
         )
 
 
-class Rotated(NamedTuple):
-    """Factors H in the basis of the eigenvectors of a H' H."""
-
-    factors: np.ndarray  # [rows, factors] float64
-    spectrum: np.ndarray  # [factors] the eigenvalues
-    basis: np.ndarray  # [factors, factors] the eigenvectors, one per column
+# Factors H [rows, factors] in the basis of the eigenvectors of a H' H, the eigenvalues,
+# and the eigenvectors, one per column.
+Rotated = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 def initial_factors(number: int, factors: int, seed: int) -> np.ndarray:
@@ -134,8 +125,8 @@ def solve_factors(
 
       (V' V + D) w_u = V' 1,   D = a H' H + l2 #_u I,   V = the rows h_i of S_u
 
-    In the basis of the eigenvectors of H' H, D is diagonal. So a row with fewer clicks
-    than factors needs a system of the size of its clicks only:
+    D is diagonal in the basis of the eigenvectors of H' H, so that a row with fewer
+    clicks than factors needs a system of the size of its clicks only:
 
       w_u = D^-1 V' (I + V D^-1 V')^-1 1
     """
@@ -145,7 +136,7 @@ def solve_factors(
 def _rotate(factors: np.ndarray, weight: float) -> Rotated:
     """Return factors [rows, factors] in the basis of the eigenvectors of a H' H."""
     spectrum, basis = np.linalg.eigh(weight * (factors.T @ factors))
-    return Rotated(factors @ basis, spectrum, basis)
+    return factors @ basis, spectrum, basis
 
 
 def _solve(clicks: Clicks, columns: Rotated, settings: IalsConfig) -> np.ndarray:

@@ -43,10 +43,7 @@ class ItemKnnConfig:
 @baseline
 @dataclass(unsafe_hash=True)
 class ItemKnn(Baseline):
-    """Baseline without towers: items that the same users clicked.
-
-    Its numbers are ``baseline.item_knn``.
-    """
+    """Baseline without towers: items that the same users clicked."""
 
     kind: str = "item_knn"
     label: ClassVar[str] = "item-kNN"
@@ -68,15 +65,13 @@ class ItemKnn(Baseline):
 
     def excess(self, clicks: Clicks, numbers: Any) -> str | None:
         """Return the limit that the fit would exceed, None within it."""
-        pairs, limit = (
-            int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum()),
-            numbers.max_pairs,
-        )
-        if pairs <= limit:
+        pairs = int((np.diff(clicks.indptr).astype(np.int64) ** 2).sum())
+        if pairs <= numbers.max_pairs:
             return None
         return (
             f"item_knn counts {pairs:,} pairs of items of the same user, above "
-            f"baseline.item_knn.max_pairs={limit}; raise it to fit all the same"
+            f"baseline.item_knn.max_pairs={numbers.max_pairs}; raise it to fit all the "
+            "same"
         )
 
 
@@ -110,8 +105,7 @@ def _largest(
     sizes: np.ndarray, column: np.ndarray, value: np.ndarray, number: int
 ) -> np.ndarray:
     """Return which values are the largest of their row; ties: lower column."""
-    kept = np.ones(len(value), bool)
-    ends = np.cumsum(sizes)
+    kept, ends = np.ones(len(value), bool), np.cumsum(sizes)
     for row in np.flatnonzero(sizes > number):
         part = slice(ends[row] - sizes[row], ends[row])
         mine = value[part]

@@ -24,10 +24,9 @@ class TwoTower(Towers):
     kind: str = "two_tower"
 
     def build(self, shape: Any) -> Tower:
-        """Multi-layer perceptron of the concatenated vectors, or their sum.
+        """Layers with ReLU between them over the concatenated vectors, or their sum.
 
-        The layers are linear with ReLU between them. Without hidden ones the embedding
-        is the sum of the vectors: matrix factorisation where the only feature is the
+        Without hidden layers this is matrix factorisation where the only feature is the
         id.
         """
         if not shape.hidden:
