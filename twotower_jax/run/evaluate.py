@@ -22,7 +22,7 @@ from twotower_jax.negatives.easy import log_prob
 from twotower_jax.negatives.frequency import log_expected_count
 from twotower_jax.run import loader
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import Loaded
+from twotower_jax.run.loader import Latest, Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
 from twotower_jax.training.checkpoint import Checkpoints
@@ -110,10 +110,10 @@ class BaselineRanking(NamedTuple):
     precision: str | None = None
 
 
-_fits: loader.Latest[Scores] = loader.Latest(1)  # one EASE model may hold a gigabyte
+_fits: Latest[Scores] = Latest(1)  # one EASE model may hold a gigabyte
 # Valid and test of a run, and the arms of an advice, whose seeds share them.
-_rankings: loader.Latest[BaselineRanking] = loader.Latest(8)
-_metrics: loader.Latest[dict[str, float]] = loader.Latest(64)
+_rankings: Latest[BaselineRanking] = Latest(8)
+_metrics: Latest[dict[str, float]] = Latest(64)
 
 
 def knows_valid(config: Config) -> bool:
