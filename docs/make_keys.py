@@ -12,7 +12,7 @@ import yaml
 
 from twotower_jax.commands.advise import advise_rows
 from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
-from twotower_jax.config.options import NAMED, Option, all_options, family_of_group
+from twotower_jax.config.options import Option, all_options, family_of_group
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.checks import registered_names
 from twotower_jax.sweeps.options import option_rows
@@ -90,7 +90,7 @@ def other_values(option: Option) -> Iterator[str]:
     """Yield the values of a file that are not defaults, without its own name."""
     group = option.group
     section = group.replace("/", ".")
-    name = FAMILIES[section].tag if section in FAMILIES else NAMED.get(group)
+    name = FAMILIES[section].tag if section in FAMILIES else "source"
     prefix = f"{section}."
     for row in all_rows():
         key = row.key.removeprefix(prefix)

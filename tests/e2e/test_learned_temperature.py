@@ -31,7 +31,7 @@ def test_a_fixed_one_is_not_a_result(tmp_path):
 def test_hinge_does_not_learn_it(tmp_path, capsys):
     words = ["train", "loss=hinge", "loss.learn_temperature=true"]
     assert tiny.command(*words, f"output={tmp_path}") == 2
-    message = "loss.learn_temperature is a key of loss=logistic"
+    message = "loss.learn_temperature is a key of loss=bce, gbce, "
     assert message in capsys.readouterr().err
     tiny.make_config(tmp_path, "loss=hinge", "loss.temperature=0.001")
 

@@ -71,13 +71,15 @@ def test_a_pipe_in_place_of_a_log_is_refused(command, tmp_path, capsys):
     assert "data.path=" in message and "is a pipe or a device" in message
 
 
-def test_damaged_lines_of_a_paused_run_are_counted(tmp_path, capsys):
+def test_damaged_lines_of_a_killed_run_are_counted(tmp_path, capsys):
     words = ("train", *tiny.SMALL, f"output={tmp_path}")
     assert tiny.command(*words, "pause=30") == 0
     (path,) = tmp_path.glob("*/*/metrics.jsonl")
     first, *rest = path.read_text().splitlines(keepends=True)
     path.write_bytes(b"\xff" + first[1:].encode() + "".join(rest).encode())
     capsys.readouterr()
+    killed = '{"status": "running", "reason": null}'
+    (path.parent / "status.json").write_text(killed)
     assert tiny.command(*words) == 0
     assert "not used: 1 damaged lines of metrics.jsonl" in capsys.readouterr().out
     assert [one["step"] for one in tiny.read_lines(path)] == [20, 30, 40]

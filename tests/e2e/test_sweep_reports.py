@@ -7,7 +7,7 @@ import pytest
 from helpers import tiny
 from helpers.studies import Page
 
-from twotower_jax.run import execute as run
+from twotower_jax.run import rank
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_an_experiment_names_its_base(tmp_path, capsys):
 def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
     tmp_path, capsys, monkeypatch
 ):
-    write, tried = run.write_tables, []
+    write, tried = rank.write_tables, []
 
     def fail_once(record, config, *rest):
         tried.append(config.seed)
@@ -70,7 +70,7 @@ def test_failed_run_is_reported_with_its_reason_and_alone_tried_again(
             raise OSError("no space left")
         write(record, config, *rest)
 
-    monkeypatch.setattr(run, "write_tables", fail_once)
+    monkeypatch.setattr(rank, "write_tables", fail_once)
     words = (*tiny.SMALL, f"output={tmp_path}", "name=retry", "towers=popularity")
     assert tiny.command("train", "-m", *words, "seed=0,1,2") == 1
     folder = tmp_path / "retry"

@@ -19,7 +19,8 @@ from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.mined import MinedConfig
 from twotower_jax.positives import ListsConfig
 from twotower_jax.run.checks import check_names
-from twotower_jax.run.problem import make_problem, positive_weights
+from twotower_jax.run.positives import positive_weights
+from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
 
 # Rows of a batch, shared draws, entries of a bank, and slots per row, at most.

@@ -163,7 +163,7 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
         *(_line(part.name, part.size) for part in parts if part.host),
         "",
         *(
-            f"{memory.what} needs {gib(memory.needed(parts))} GiB; {memory.in_words()}"
+            f"{memory.what} needs {gib(memory.needed(parts))} GiB; {memory.room}"
             for memory in find_memories(mesh.devices)
         ),
         f"does not fit this machine: {refused}" if refused else "fits this machine",

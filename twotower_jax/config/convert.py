@@ -41,20 +41,13 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored keys of a run with the schema's value for each key that they lack.
 
     A run that was written before a key existed did what the default of that key does.
-    Keys of other choices than those of the run are left out: earlier versions wrote
-    the keys of all losses, of which one alone had a use.
-
-    Examples:
-      >>> loss = with_defaults({"loss": {"temperature": 0.1, "margin": 0.2}})["loss"]
-      >>> loss["temperature"], loss["logq"]["strength"], "margin" in loss
-      (0.1, 1.0, False)
+    Keys of other choices are left out: earlier versions wrote those of all losses.
     """
     load_installed()
     return _filled(values, Config())
 
 
 def _filled(values: Mapping[str, Any], section: Any) -> dict[str, Any]:
-    """Return stored keys with those of a default section that they lack."""
     if isinstance(section, Choice):
         kind = section.choices.get(str(values.get(section.choices.tag)))
         values = _own_keys(values, kind or type(section))
@@ -212,19 +205,17 @@ def fingerprint(config: Config) -> str:
 
 
 def all_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return stored values of a run by dotted key, with defaults for missing keys.
-
-    Examples:
-      >>> all_values({"loss": {"name": "bce"}})["loss.name"]
-      'bce'
-    """
-    return dict(_flat(with_defaults(config)))
+    """Return stored values of a run by dotted key, with defaults for missing keys."""
+    return dict(leaves(with_defaults(config)))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(
+    values: Mapping[str, Any], join: str = ".", prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of nested mappings; ``join`` is between their keys."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from leaves(value, join, f"{prefix}{key}{join}")
         else:
             yield f"{prefix}{key}", value
 
@@ -233,32 +224,17 @@ def idle_keys(config: Mapping[str, Any]) -> set[str]:
     """Return the dotted keys that decide no number, given the values of the others.
 
     They do not tell two runs apart: ``negatives.hard.pool`` where there are no hard
-    negatives, ``training.epochs`` where ``training.steps`` is set. Each declares so
-    itself (``decides`` of `registry.key`).
-
-    Examples:
-      >>> idle = idle_keys({"negatives": {"hard": {"num": 0, "pool": "user"}}})
-      >>> "negatives.hard.pool" in idle, "negatives.hard.num" in idle
-      (True, False)
+    negatives. Each declares so itself (``decides`` of `registry.key`).
     """
     values = all_values(config)
-    idle = tuple(_idle(Config, values))
+    idle = set()
+    for key, item, _, choice in walk():
+        family = family_of(key)
+        in_use = not (choice and family) or values.get(family.key) == choice
+        if in_use and not decides(item, values):
+            idle.add(key)
     within = tuple(f"{key}." for key in idle)
     return {key for key in values if key in idle or key.startswith(within)}
-
-
-def _idle(kind: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the keys, and sections, of a dataclass that decide no number."""
-    inner = sections(kind)
-    for item in dataclasses.fields(kind):
-        key = f"{prefix}{item.name}"
-        if not decides(item, values):
-            yield key
-        elif part := inner.get(item.name):
-            if issubclass(part, Choice):
-                name = values.get(part.choices.key)
-                part = part.choices.get(name, type(default_of(item)))
-            yield from _idle(part, values, f"{key}.")
 
 
 def walk(
@@ -307,22 +283,12 @@ def unknown_key(key: str, others: Iterable[str] = ()) -> InputError:
 
 
 def choices_with(key: str) -> list[str]:
-    """Return the choices of a section that have a key, [] for another section.
-
-    Examples:
-      >>> choices_with("loss.margin"), choices_with("data.split")
-      (['ccl', 'hinge'], [])
-    """
+    """Return the choices of a section that have a key, [] for another section."""
     return [choice for name, _, _, choice in walk() if name == key and choice]
 
 
 def family_of(key: str) -> Choices[Any] | None:
-    """Return the choices of the section that a dotted key lies in, None without them.
-
-    Examples:
-      >>> family_of("negatives.hard.stages").key, family_of("negatives.mask")
-      ('negatives.hard.source', None)
-    """
+    """Return the choices of the section of a dotted key, None without them."""
     return next(
         (f for section, f in FAMILIES.items() if key.startswith(f"{section}.")), None
     )

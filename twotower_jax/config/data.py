@@ -15,6 +15,7 @@ SPLITS = ("temporal", "leave_last_out", "ratio", "given")
 SEPARATORS = ("comma", "tab", "semicolon", "bar", "space")
 PATHS = ("path", "valid_path", "test_path", "users_path", "items_path")
 REPEATS = ("first", "last", "all")
+TABLE = "data=table data.path=clicks.csv"  # of examples
 
 
 @dataclass(unsafe_hash=True)
@@ -24,45 +25,42 @@ class ColumnsConfig:
     user: str = key(
         "user",
         doc="column of the ids of users, or of queries",
-        example="data=table data.path=clicks.csv data.columns.user=account",
+        example=f"{TABLE} data.columns.user=account",
     )
     item: str = key(
         "item",
         doc="column of the ids of items, or of lists of them",
-        example="data=table data.path=clicks.csv data.columns.item=product",
+        example=f"{TABLE} data.columns.item=product",
     )
     time: str | None = key(
         None,
         doc="column of times: numbers, dates or ISO text, of which the order is "
         "used; null: none",
-        example="data=table data.path=clicks.csv data.columns.time=at "
-        "data.split=temporal",
+        example=f"{TABLE} data.columns.time=at data.split=temporal",
     )
     clicked: str | None = key(
         None,
         doc="column with 1 for a positive and 0 for an exposed item, or with "
         "`data.clicked_values`; beside lists of items: a list of 0 and 1, "
         "the clicked ones of them, or an event of all of them; null: none",
-        example="data=table data.path=clicks.csv data.columns.clicked=is_click",
+        example=f"{TABLE} data.columns.clicked=is_click",
     )
     rating: str | None = key(
         None,
         doc="column of numbers, positives from `data.min_rating` on; null: none",
-        example="data=table data.path=clicks.csv data.columns.rating=stars "
-        "data.min_rating=4",
+        example=f"{TABLE} data.columns.rating=stars data.min_rating=4",
     )
     stage: str | None = key(
         None,
         doc="column of the furthest stage of the item: retrieved, ..., exposed, "
         "clicked; null: none",
-        example="data=table data.path=clicks.csv data.columns.stage=stage",
+        example=f"{TABLE} data.columns.stage=stage",
     )
     request: str | None = key(
         None,
         doc="column with one value on all rows of a request, which "
         "negatives.hard.pool=request needs; null: none",
-        example="data=table data.path=clicks.csv data.columns.stage=stage "
-        "data.columns.request=request_id",
+        example=f"{TABLE} data.columns.stage=stage data.columns.request=request_id",
     )
     rank: str | None = key(
         None,
@@ -76,11 +74,10 @@ class ColumnsConfig:
         decides=False,  # positives.weight does
         doc="column of the weights of positives, which positives.weight sets, and "
         "which is refused without it; null: none",
-        example="data=table data.path=clicks.csv positives.weight=grade",
+        example=f"{TABLE} positives.weight=grade",
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and that users and items have two columns."""
         check_keys(self, "data.columns")
         if self.user == self.item:
             raise InputError(
@@ -116,8 +113,7 @@ class DataConfig:
     test_path: str | None = key(
         None,
         doc="table with split given: file of the test part; null: none",
-        example="data=table data.path=clicks.csv data.split=given "
-        "data.test_path=test.csv",
+        example=f"{TABLE} data.split=given data.test_path=test.csv",
     )
     users_path: str | None = key(
         None,
@@ -156,8 +152,7 @@ class DataConfig:
         doc="form of the times of a table, in the signs of strftime, for those that "
         "are not read without it, such as 31/05/2024; null: numbers, ISO dates, or "
         "dates with dots",
-        example="data=table data.path=clicks.csv data.columns.time=at "
-        "data.time_format='%d/%m/%Y %H:%M'",
+        example=f"{TABLE} data.columns.time=at data.time_format='%d/%m/%Y %H:%M'",
     )
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     clicked_values: tuple[str, ...] = key(
@@ -287,7 +282,6 @@ class DataConfig:
         return self.test_share > 0 or self.split not in ("temporal", "ratio")
 
     def __post_init__(self) -> None:
-        """Check each value, then the combinations of them."""
         check_keys(self, "data")
         for name in PATHS:
             if (path := getattr(self, name)) is not None:

@@ -61,10 +61,6 @@ def describe_keys(
       >>> rows = {row.key: row for row in describe_keys({"data.source": ["table"]})}
       >>> rows["training.steps"][:4]
       ('training.steps', 'int or null', 'null', '0 to 2,147,483,647')
-      >>> rows["data.split"].allowed
-      'temporal, leave_last_out, ratio, given'
-      >>> rows["data.source"].allowed, rows["optimizer.name"].allowed
-      ('table', 'adam, adagrad, adam_dense, sgd')
     """
     rows: dict[str, dict[str, KeyRow]] = {}
     for key, item, owner, choice in walk(kind, prefix):
@@ -93,7 +89,6 @@ def _head(chosen: Choice) -> KeyRow:
 
 
 def _merged(having: Mapping[str, KeyRow]) -> KeyRow:
-    """Return the row of a key from those of the choices that have it."""
     first = next(iter(having.values()))
     family = family_of(first.key)
     if "" in having or family is None:
@@ -111,7 +106,6 @@ def _merged(having: Mapping[str, KeyRow]) -> KeyRow:
 
 
 def _of(names: Sequence[str], family: Collection[str]) -> str:
-    """Return the choices that have a key, as the start of its meaning."""
     others = [name for name in family if name not in names]
     if not others:
         return ""
@@ -141,12 +135,7 @@ def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
 
 
 def type_text(hint: Any) -> str:
-    """Return an annotation in words, such as "list of int" or "text or null".
-
-    Examples:
-      >>> type_text(tuple[int, ...]), type_text(str | None)
-      ('list of int', 'text or null')
-    """
+    """Return an annotation in words, such as "list of int" or "text or null"."""
     if hint in TYPES:
         return TYPES[hint]
     inner, origin = get_args(hint), get_origin(hint)
@@ -158,14 +147,7 @@ def type_text(hint: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a value as YAML writes it; an inner mapping is shortened.
-
-    Examples:
-      >>> value_text(None), value_text([10, 20]), value_text(1e-7)
-      ('null', '[10, 20]', '1.0e-07')
-      >>> value_text({"ease": {"baseline.ease.l2": "1,10"}})
-      '{ease: {...}}'
-    """
+    """Return a value as YAML writes it; an inner mapping is shortened."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -183,12 +165,6 @@ def value_text(value: Any) -> str:
 
 
 def declaration(name: str) -> Key | None:
-    """Return the declaration of a key; None for a section or an unknown key.
-
-    Examples:
-      >>> declaration("negatives.hard_ratio").allowed()
-      '0 to 1'
-      >>> declaration("negatives") or declaration("negatives.hard.rate")
-    """
+    """Return the declaration of a key; None for a section or an unknown key."""
     fields = (item for key, item, *_ in walk() if key == name)
     return next((made for item in fields if (made := declared(item))), None)

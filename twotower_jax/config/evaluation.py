@@ -72,7 +72,6 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then that cutoffs are distinct."""
         check_keys(self, "evaluation")
         if not self.k or len(set(self.k)) < len(self.k):
             raise InputError(

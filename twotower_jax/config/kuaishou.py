@@ -9,25 +9,25 @@ from twotower_jax.errors import InputError
 from twotower_jax.registry import check_keys, key
 
 RECFLOW_STAGES = ("all_stage", "request_id_dict")
-RECFLOW_FEEDBACK = (
-    "effective_view",
-    "long_view",
-    "like",
-    "follow",
-    "forward",
-    "comment",
-)
-KUAIRAND_FEEDBACK = (
-    "is_click",
-    "long_view",
-    "is_like",
-    "is_follow",
-    "is_comment",
-    "is_forward",
-    "is_profile_enter",
-)
+RECFLOW_FEEDBACK = ("effective_view", "long_view", "like", "follow", "forward")
+RECFLOW_FEEDBACK += ("comment",)
+KUAIRAND_FEEDBACK = ("is_click", "long_view", "is_like", "is_follow", "is_comment")
+KUAIRAND_FEEDBACK += ("is_forward", "is_profile_enter")
 KUAIRAND_TESTS = ("random", "standard")
 _SPAN = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\.(\d{4}-\d\d-\d\d))?")
+
+
+RECFLOW = "data=recflow data.path=RecFlow"
+KUAIRAND = "data=kuairand data.path=KuaiRand-Pure"
+
+
+def _kept(flag: str, videos: str, another: int = 50) -> int:
+    return key(
+        10,
+        low=0,
+        doc=f"rows kept per request of videos that {videos}; 0: none",
+        example=f"{RECFLOW} data.recflow.kept.{flag}={another}",
+    )
 
 
 @dataclass(unsafe_hash=True)
@@ -37,46 +37,14 @@ class RecFlowKeptConfig:
     A row belongs to the flag of its furthest stage.
     """
 
-    rerank_pos: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that passed re-ranking and were not "
-        "shown; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.rerank_pos=50",
-    )
-    rerank_neg: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that re-ranking discarded; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.rerank_neg=50",
-    )
-    rank_pos: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that passed ranking; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.rank_pos=50",
-    )
-    rank_neg: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that ranking discarded; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.rank_neg=50",
-    )
-    coarse_neg: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that coarse ranking discarded; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.coarse_neg=50",
-    )
-    prerank_neg: int = key(
-        10,
-        low=0,
-        doc="rows kept per request of videos that pre-ranking discarded; 0: none",
-        example="data=recflow data.path=RecFlow data.recflow.kept.prerank_neg=0",
-    )
+    rerank_pos: int = _kept("rerank_pos", "passed re-ranking and were not shown")
+    rerank_neg: int = _kept("rerank_neg", "re-ranking discarded")
+    rank_pos: int = _kept("rank_pos", "passed ranking")
+    rank_neg: int = _kept("rank_neg", "ranking discarded")
+    coarse_neg: int = _kept("coarse_neg", "coarse ranking discarded")
+    prerank_neg: int = _kept("prerank_neg", "pre-ranking discarded", another=0)
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "data.recflow.kept")
 
 
@@ -93,20 +61,20 @@ class RecFlowConfig:
         None,
         doc="days that are read, such as 7 (the first seven), 2024-01-13, or "
         "2024-01-13..2024-01-19; null: all",
-        example="data=recflow data.path=RecFlow data.recflow.days=7",
+        example=f"{RECFLOW} data.recflow.days=7",
     )
     stages: str = key(
         "all_stage",
         choices=RECFLOW_STAGES,
         doc="folder of the discarded videos: tables with ranks, or without ranks "
         "beside `realshow`, made by experiments/papers/recflow/convert.py",
-        example="data=recflow data.path=RecFlow data.recflow.stages=request_id_dict",
+        example=f"{RECFLOW} data.recflow.stages=request_id_dict",
     )
     clicked: str = key(
         "effective_view",
         choices=RECFLOW_FEEDBACK,
         doc="feedback that makes a shown video a positive",
-        example="data=recflow data.path=RecFlow data.recflow.clicked=long_view",
+        example=f"{RECFLOW} data.recflow.clicked=long_view",
     )
     kept: RecFlowKeptConfig = field(default_factory=RecFlowKeptConfig)
     seed: int = key(
@@ -114,23 +82,16 @@ class RecFlowConfig:
         low=0,
         high=2**31 - 1,
         doc="seed of the choice of kept rows",
-        example="data=recflow data.path=RecFlow data.recflow.seed=1",
+        example=f"{RECFLOW} data.recflow.seed=1",
     )
 
     def __post_init__(self) -> None:
-        """Check each value, and the text of ``days``."""
         check_keys(self, "data.recflow")
         if self.days is not None and not self.days.isdecimal():
             self.span()
 
     def span(self) -> tuple[date, date]:
-        """Return the first and the last day of ``days``.
-
-        Examples:
-          >>> first, last = RecFlowConfig(days="2024-01-13..2024-01-19").span()
-          >>> (last - first).days
-          6
-        """
+        """Return the first and the last day of ``days``."""
         match = _SPAN.fullmatch(self.days or "")
         first, last = date.max, date.min
         if match:
@@ -160,14 +121,13 @@ class KuaiRandConfig:
         "is_click",
         choices=KUAIRAND_FEEDBACK,
         doc="feedback that makes a shown video a positive",
-        example="data=kuairand data.path=KuaiRand-Pure data.kuairand.clicked=long_view",
+        example=f"{KUAIRAND} data.kuairand.clicked=long_view",
     )
     test: str = key(
         "random",
         choices=KUAIRAND_TESTS,
         doc="test on random exposures, or read the standard logs only",
-        example="data=kuairand data.path=KuaiRand-Pure data.split=temporal "
-        "data.kuairand.test=standard",
+        example=f"{KUAIRAND} data.split=temporal data.kuairand.test=standard",
     )
     statistics: tuple[str, ...] = key(
         (),
@@ -178,5 +138,4 @@ class KuaiRandConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value; lists become tuples."""
         check_keys(self, "data.kuairand")

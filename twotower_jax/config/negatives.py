@@ -55,7 +55,6 @@ class BankConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "negatives.bank")
 
 
@@ -80,7 +79,6 @@ class FilterConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "negatives.filter")
 
 
@@ -153,8 +151,7 @@ class NegativesConfig:
     )
     filter: FilterConfig = section(FilterConfig)
     available: bool = key(
-        False,
-        doc="only items of the log by the time of the positive are its negatives",
+        False, doc="only items of the log by the time of the positive are its negatives"
     )
     allow_exposed: bool = key(
         False,
@@ -165,7 +162,6 @@ class NegativesConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then the combinations of them."""
         check_keys(self, "negatives")
         self._check_ratio()
         if self.distinct and not self.in_batch:
@@ -197,23 +193,18 @@ class NegativesConfig:
                 "negatives.hard.num=0 with easy ones; set negatives.hard.num above 0, "
                 "or negatives.hard_ratio=null"
             )
-        self._check_resampled()
-        if self.layout == "shared" and self.easy.num == 0:
-            raise InputError(
-                f"negatives.hard_ratio={self.hard_ratio} mixes hard slots with the "
-                "negatives.easy.num=0 easy ones; set negatives.easy.num above 0, or "
-                "negatives.hard_ratio=null for hard slots that are always on"
-            )
-
-    def _check_resampled(self) -> None:
-        """Check that a ratio leaves easy draws beside resampled ones."""
-        hard, alone = self.hard, not self.in_batch
         all_hard = 1.0 in (self.hard_ratio, self.hard_start)
-        exact = isinstance(hard, Resampled) and hard.log_q == "mixture"
-        if all_hard and exact and alone:
+        exact = isinstance(self.hard, Resampled) and self.hard.log_q == "mixture"
+        if all_hard and exact and not self.in_batch:
             raise InputError(
                 "negatives.hard_ratio or hard_start=1.0 with negatives/hard="
                 "resampled leaves no easy draws beside the pool, which the log q of "
                 "the mixture needs; set it below 1, negatives.hard_ratio=null for "
                 "resampled draws alone, or negatives.hard.log_q=easy or none"
+            )
+        if self.layout == "shared" and self.easy.num == 0:
+            raise InputError(
+                f"negatives.hard_ratio={self.hard_ratio} mixes hard slots with the "
+                "negatives.easy.num=0 easy ones; set negatives.easy.num above 0, or "
+                "negatives.hard_ratio=null for hard slots that are always on"
             )

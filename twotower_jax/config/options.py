@@ -20,8 +20,6 @@ import yaml
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.registry import load_installed
 
-# Sections whose key holds the name of their option.
-NAMED = {"data": "source"}
 _GLOBAL = re.compile(r"#\s*@package\s+_global_")
 _COMMENT = re.compile(r"#(?!\s*(?:@package|Command:))\s*(.*)")
 _SENTENCE = re.compile(r".*?\.(?=\s|$)|.*")
@@ -36,18 +34,13 @@ class Option(NamedTuple):
     values: dict[str, Any]  # nested dictionaries below the root
 
     def value(self, key: str) -> Any:
-        """Return the value of a dotted key; KeyError where the file does not set it.
-
-        Examples:
-          >>> Option("loss", "bce", "", {"loss": {"ratio": 3.0}}).value("loss.ratio")
-          3.0
-        """
-        place: Any = self.values
+        """Return the value of a dotted key; KeyError where the file does not set it."""
+        value: Any = self.values
         for part in key.split("."):
-            if not isinstance(place, dict):
+            if not isinstance(value, dict):
                 raise KeyError(key)
-            place = place[part]
-        return place
+            value = value[part]
+        return value
 
 
 @functools.cache
@@ -84,26 +77,19 @@ def _read(group: str, name: str, file: Traversable) -> Option:
 
 
 def _below(group: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return values as nested dictionaries below the root."""
     for part in reversed(group.split("/")):
         values = {part: values}
     return values
 
 
 def _sentence(text: str) -> str:
-    """Return the first sentence of a text."""
     match = _SENTENCE.match(" ".join(text.split()))
     return match[0] if match else ""
 
 
 def option_names(group: str) -> list[str]:
-    """Return the names of the options of a group, [] for an unknown group.
-
-    Examples:
-      >>> option_names("optimizer")
-      ['adagrad', 'adam', 'adam_dense', 'sgd']
-    """
-    files = [name for one, name in _option_files() if one == group]
+    """Return the names of the options of a group, [] for an unknown group."""
+    files = [name for of_group, name in _option_files() if of_group == group]
     return [*files, *family_of_group(group)]
 
 
@@ -142,14 +128,7 @@ def all_options() -> tuple[Option, ...]:
 
 @functools.cache
 def option_values(group: str, name: str) -> dict[str, Any]:
-    """Return the values that an option gives its section, {} without such an option.
-
-    Examples:
-      >>> option_values("data", "movielens")["split"]
-      'ratio'
-      >>> option_values("data", "none of these")
-      {}
-    """
+    """Return the values that an option gives its section, {} without such an option."""
     if kind := family_of_group(group).get(name):
         return dataclasses.asdict(kind())
     file = _option_files().get((group, name))
@@ -157,26 +136,14 @@ def option_values(group: str, name: str) -> dict[str, Any]:
 
 
 def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keys with those of the options that their sections name.
-
-    Examples:
-      >>> movielens = {"source": "movielens"}
-      >>> with_options({"data": movielens})["data"]["split"]
-      'ratio'
-      >>> with_options({"data": movielens | {"split": "given"}})["data"]["split"]
-      'given'
-    """
-    filled = dict(values)
-    for section, key in NAMED.items():
-        given = values.get(section)
-        name = given.get(key) if isinstance(given, Mapping) else None
-        if not isinstance(name, str):
-            continue
-        defaults = option_values(section, name)
-        # simulator_large is a file of data, and not a source.
-        if defaults.get(key) == name:
-            filled[section] = _merged(defaults, given)
-    return filled
+    """Return keys with those of the option that ``data.source`` names."""
+    data = values.get("data")
+    name = data.get("source") if isinstance(data, Mapping) else None
+    defaults = option_values("data", name) if isinstance(name, str) else {}
+    # simulator_large is a file of data, and not a source.
+    if not defaults or defaults["source"] != name:
+        return dict(values)
+    return dict(values) | {"data": _merged(defaults, data)}
 
 
 def _merged(defaults: Any, given: Any) -> Any:

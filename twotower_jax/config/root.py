@@ -104,7 +104,6 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then the combinations of sections."""
         check_keys(self, "")
         self.output = os.path.expanduser(self.output)
         if self.name == SOURCE_NAME:
@@ -143,7 +142,6 @@ class Config:
             self._check_validation(f"pause={self.pause}")
 
     def _name_weight(self) -> None:
-        """Name the column of weights to the reader of the log."""
         weight, columns = self.positives.weight, self.data.columns
         if columns.weight not in (None, weight):
             raise InputError(
@@ -155,7 +153,6 @@ class Config:
         self.data = replace(self.data, columns=replace(columns, weight=weight))
 
     def _check_validation(self, word: str) -> None:
-        """Check that there is a valid part to evaluate where the test part is not."""
         data = self.data
         if data.fit_valid:
             raise InputError(
@@ -169,7 +166,6 @@ class Config:
             )
 
     def _check_negatives(self) -> None:
-        """Check that a sampled loss has negatives."""
         negatives = self.negatives
         drawn = negatives.easy.num + negatives.hard.num
         if not negatives.in_batch and drawn == 0:
@@ -180,7 +176,6 @@ class Config:
             )
 
     def _check_bank(self) -> None:
-        """Check that a bank has in-batch candidates to keep, and room for a batch."""
         size = self.negatives.bank.size
         if size and not self.negatives.in_batch:
             raise InputError(

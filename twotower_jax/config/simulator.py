@@ -18,19 +18,9 @@ class SimulatorConfig:
     proportion, so that only ``exposed`` is bounded by ``items``.
     """
 
-    users: int = key(
-        5_000,
-        low=2,
-        high=10**8,
-        doc="number of users",
-        example="20000",
-    )
+    users: int = key(5_000, low=2, high=10**8, doc="number of users", example="20000")
     items: int = key(
-        20_000,
-        low=1,
-        high=2**31 - 1,
-        doc="number of items at the end",
-        example="50000",
+        20_000, low=1, high=2**31 - 1, doc="number of items at the end", example="50000"
     )
     requests: int = key(
         50_000,
@@ -39,29 +29,15 @@ class SimulatorConfig:
         doc="number of requests, at most 256 per second",
         example="200000",
     )
-    exposed: int = key(
-        10,
-        low=1,
-        doc="items on the page of a request",
-        example="20",
-    )
+    exposed: int = key(10, low=1, doc="items on the page of a request", example="20")
     re_ranked: int = key(
-        20,
-        low=1,
-        doc="items that pass re-ranking, >= `exposed`",
-        example="40",
+        20, low=1, doc="items that pass re-ranking, >= `exposed`", example="40"
     )
     ranked: int = key(
-        50,
-        low=1,
-        doc="items that pass ranking, >= `re_ranked`",
-        example="100",
+        50, low=1, doc="items that pass ranking, >= `re_ranked`", example="100"
     )
     pre_ranked: int = key(
-        150,
-        low=1,
-        doc="items that pass pre-ranking, >= `ranked`",
-        example="200",
+        150, low=1, doc="items that pass pre-ranking, >= `ranked`", example="200"
     )
     retrieved: int = key(
         400,
@@ -84,26 +60,12 @@ class SimulatorConfig:
         example="3",
     )
     from_similar: float = key(
-        1.0,
-        low=0,
-        high=1e6,
-        doc="relative share of the similar channel",
-        example="0",
+        1.0, low=0, high=1e6, doc="relative share of the similar channel", example="0"
     )
     from_taste: float = key(
-        1.0,
-        low=0,
-        high=1e6,
-        doc="relative share of the taste channel",
-        example="2",
+        1.0, low=0, high=1e6, doc="relative share of the taste channel", example="2"
     )
-    latent_dim: int = key(
-        8,
-        low=1,
-        high=256,
-        doc="dimension of tastes",
-        example="16",
-    )
+    latent_dim: int = key(8, low=1, high=256, doc="dimension of tastes", example="16")
     zipf_exponent: float = key(
         1.0,
         low=0,
@@ -133,10 +95,7 @@ class SimulatorConfig:
         example="1",
     )
     items_per_author: int = key(
-        20,
-        low=1,
-        doc="mean number of items per author",
-        example="5",
+        20, low=1, doc="mean number of items per author", example="5"
     )
     author_spread: float = key(
         0.7,
@@ -236,15 +195,9 @@ class SimulatorConfig:
         doc="standard deviation of the noise of tastes in features",
         example="0.1",
     )
-    seed: int = key(
-        0,
-        low=0,
-        doc="seed of the world and its log",
-        example="7",
-    )
+    seed: int = key(0, low=0, doc="seed of the world and its log", example="7")
 
     def __post_init__(self) -> None:
-        """Check each value, then the combinations of them."""
         check_keys(self, "data.simulator")
         stages = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
         for wide, narrow in (("items", "exposed"), *pairwise(stages)):

@@ -35,7 +35,6 @@ class MeshConfig:
     )
 
     def __post_init__(self) -> None:
-        """Check each value."""
         check_keys(self, "training.mesh")
 
 
@@ -148,9 +147,7 @@ class TrainingConfig:
         example="ndcg@10",
     )
     merge_columns: bool = key(
-        True,
-        decides=False,
-        doc="score repeated items of a batch once; the same loss",
+        True, decides=False, doc="score repeated items of a batch once; the same loss"
     )
     devices: int = key(
         1,
@@ -163,7 +160,6 @@ class TrainingConfig:
     mesh: MeshConfig = section(MeshConfig, decides=False)
 
     def __post_init__(self) -> None:
-        """Check each value, then that devices divide the batch."""
         check_keys(self, "training")
         if self.update is not None:
             self._check_update(self.update)
@@ -177,7 +173,6 @@ class TrainingConfig:
         return data or max(1, self.devices // table), table
 
     def _check_mesh(self) -> None:
-        """Check that mesh and devices agree, and that they divide the batch."""
         data, table = self.mesh_shape
         if self.devices not in (1, data * table):
             raise InputError(
@@ -186,24 +181,18 @@ class TrainingConfig:
             )
         if self.batch_size % (data * table):
             near = -(-self.batch_size // (data * table)) * data * table
+            devices = (
+                f"{data * table}, the devices of training.mesh.data={data} and "
+                f"training.mesh.table={table}"
+            )
+            if table == 1 and self.mesh.data is None:
+                devices = f"training.devices={self.devices}"
             raise InputError(
-                f"training.batch_size={self.batch_size} is not a multiple of "
-                f"{self._devices_text()}, over which its rows are spread evenly; give "
-                f"one, such as {near}"
+                f"training.batch_size={self.batch_size} is not a multiple of {devices}"
+                f", over which its rows are spread evenly; give one, such as {near}"
             )
 
-    def _devices_text(self) -> str:
-        """Return the keys that give the number of devices."""
-        data, table = self.mesh_shape
-        if table == 1 and self.mesh.data is None:
-            return f"training.devices={self.devices}"
-        return (
-            f"{data * table}, the devices of training.mesh.data={data} and "
-            f"training.mesh.table={table}"
-        )
-
     def _check_update(self, update: str) -> None:
-        """Check that an update has a start, and no length of its own."""
         if self.start_from is None:
             raise InputError(
                 f"training.update={update} starts with the parameters of a run; set "

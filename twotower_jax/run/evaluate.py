@@ -10,35 +10,21 @@ import numpy as np
 from rich.console import Console
 
 from twotower_jax.config import Config
+from twotower_jax.config.convert import leaves
+from twotower_jax.evaluation import scorers
 from twotower_jax.evaluation.metrics import ranking_metrics, summarise
-from twotower_jax.evaluation.scorers import (
-    BlockScores,
-    Embeddings,
-    Scorer,
-    SharedScores,
-)
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.tower import Model
 from twotower_jax.model.towers import BASELINES, Scores, baselines_for
-from twotower_jax.model.towers.choice import Clicks, click_matrix
+from twotower_jax.model.towers.choice import Clicks
 from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.negatives.easy import log_prob
 from twotower_jax.negatives.frequency import log_expected_count
+from twotower_jax.run import loader
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import (
-    Latest,
-    Loaded,
-    baseline_of,
-    check_same_data,
-    choose_features,
-    excess_of,
-    load_data,
-    train_clicks,
-    trains,
-)
+from twotower_jax.run.loader import Latest, Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.run.rank import QuerySet, Ranking, make_query_sets, rank
-from twotower_jax.run.trackers import leaves
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
@@ -46,9 +32,11 @@ from twotower_jax.training.sources import easy_draws
 from twotower_jax.training.types import TrainState
 
 
-def embed(model: Model, params: dict, queries: QuerySet, num_items: int) -> Embeddings:
+def embed(
+    model: Model, params: dict, queries: QuerySet, num_items: int
+) -> scorers.Embeddings:
     """Return the embeddings of the queries and of the catalogue by a model."""
-    return Embeddings(
+    return scorers.Embeddings(
         all_queries(model, params, queries.entities, queries.queries),
         spread_items(
             all_candidates(model, params, queries.entities, num_items), num_items
@@ -78,8 +66,8 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     """Return the offset -T log N_i of the scores: [num_items] float32.
 
     A logit of training is s / T - log N_i, so scores with the offset order the items as
-    the logits do; serving with it is a mistake. N_i counts in-batch and easy draws, for
-    hard draws depend on the query. An item that is never drawn has the smallest N_i.
+    the logits do. N_i counts in-batch and easy draws, for hard draws depend on the
+    query. An item that is never drawn has the smallest N_i.
     """
     structure, hyper = problem.program.structure, problem.program.hyper
     end = TrainState(jnp.int32(2**30), params, {}, {})
@@ -136,25 +124,23 @@ def knows_valid(config: Config) -> bool:
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     """Return the positives that a baseline, as the towers, knows: [users, items]."""
     if split != "test" or not knows_valid(config):
-        return train_clicks(data)
-    pairs = data.split.train.join(data.split.valid)
-    shape = data.log.num_users, data.log.num_items
-    return click_matrix(pairs.user, pairs.item, shape)
+        return loader.train_clicks(data)
+    return loader.clicks_of(data, data.split.train.join(data.split.valid))
 
 
 def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
     """Return the scores of a fitted baseline, which is kept for the next call."""
 
     def fit() -> Scores:
-        baseline, numbers = baseline_of(config, kind)
-        return baseline.fit(train_clicks(data), numbers, config.seed)
+        baseline, numbers = loader.baseline_of(config, kind)
+        return baseline.fit(loader.train_clicks(data), numbers, config.seed)
 
     return _fits.get(_fit_key(config, data, kind), fit)
 
 
 def baseline_scorer(
     config: Config, data: Loaded, kind: str, history: Clicks, blank: np.ndarray
-) -> Scorer:
+) -> scorers.Scorer:
     """Return the scores of a baseline, given its positives [queries, items].
 
     A query without a score of its own has those of popularity, and is marked in
@@ -163,7 +149,7 @@ def baseline_scorer(
     scores = fit_baseline(config, data, kind)
     number, num_items = history.shape
     if BASELINES[kind].shared:
-        return SharedScores(scores(history[:1])[0], number)
+        return scorers.SharedScores(scores(history[:1])[0], number)
     counts = data.counts.astype(np.float32)
 
     def score(part: slice) -> np.ndarray:
@@ -173,7 +159,7 @@ def baseline_scorer(
         blank[part] = empty
         return values
 
-    return BlockScores(score, number, num_items)
+    return scorers.BlockScores(score, number, num_items)
 
 
 def rank_baseline(
@@ -209,7 +195,7 @@ def rank_splits(
 
 def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
     """Return the key of a fit: equal keys, equal scores."""
-    baseline, numbers = baseline_of(config, kind)
+    baseline, numbers = loader.baseline_of(config, kind)
     seed = config.seed if baseline.seeded else None
     return data.fingerprint, kind, baseline.structure(), numbers, seed
 
@@ -231,9 +217,10 @@ def compare_baselines(
     """
     kinds = ["popularity"]
     if config.baselines:
-        kinds, clicks = list(baselines_for(config.data.mask_seen)), train_clicks(data)
+        kinds = list(baselines_for(config.data.mask_seen))
+        clicks = loader.train_clicks(data)
         for kind in tuple(kinds):
-            if (excess := excess_of(config, kind, clicks)) is not None:
+            if (excess := loader.excess_of(config, kind, clicks)) is not None:
                 kinds.remove(kind)
                 line = f"baseline left out: {excess}"
                 console.print(line, highlight=False, soft_wrap=True)
@@ -281,9 +268,9 @@ def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     record = RunFolder(folder)
     step = record.result()["best_step"]
     data = load_same_data(config, record)
-    config = choose_features(config, data)
+    config = loader.choose_features(config, data)
     sets = make_query_sets(config, data)
-    if trains(config):
+    if loader.trains(config):
         problem = make_problem(config, data)
         fits = problem.mesh.devices <= len(jax.devices())
         mesh = problem.mesh if fits else MeshShape()
@@ -299,7 +286,7 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     record = RunFolder(folder)
     step = record.result()["best_step"]
     data = load_same_data(config, record)
-    config = choose_features(config, data)
+    config = loader.choose_features(config, data)
     problem = make_problem(config, data)
     params = _load_params(problem, record, step, MeshShape())
     model = problem.program.structure.model
@@ -308,8 +295,8 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
 
 def load_same_data(config: Config, record: RunFolder) -> Loaded:
     """Return the data of a run, refused where it has changed since."""
-    data = load_data(config)
-    check_same_data(record, data)
+    data = loader.load_data(config)
+    loader.check_same_data(record, data)
     return data
 
 
@@ -325,10 +312,7 @@ def _load_params(
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:
-    """Return the metrics in which two results differ by a bit: (name, first, second).
-
-    A metric without a value (NaN, null) equals itself.
-    """
+    """The metrics in which two results differ by a bit: (name, first, second)."""
     before, after = (
         # NaN is no value.
         {k: None if v != v else v for k, v in leaves(result.get("metrics", {}), " ")}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,59 +15,16 @@ from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
-from twotower_jax.run.checks import (
-    check_names,
-    check_use,
-    print_data,
-    report_samples,
-    report_use,
-)
-from twotower_jax.run.evaluate import (
-    add_baselines,
-    compare_baselines,
-    fit_baseline,
-    rank_sets,
-    rank_splits,
-    validate,
-)
+from twotower_jax.run import checks, evaluate, loader, processes, rank, updates
 from twotower_jax.run.folder import ON_VALIDATION, RunFolder, held, run_folder
-from twotower_jax.run.loader import (
-    Loaded,
-    check_same_data,
-    check_sizes,
-    check_times,
-    choose_features,
-    load_data,
-    split_log,
-    trains,
-)
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.manifest import manifest, write_manifest
 from twotower_jax.run.memory import check_memory
 from twotower_jax.run.positives import check_lengths, trained_part
 from twotower_jax.run.problem import finds_length, make_problem, make_schedule
-from twotower_jax.run.processes import (
-    check_same_command,
-    check_same_everywhere,
-    connected,
-    raise_everywhere,
-    workplace,
-)
-from twotower_jax.run.rank import (
-    QuerySet,
-    make_query_sets,
-    sampled_queries,
-    write_tables,
-)
+from twotower_jax.run.rank import QuerySet
 from twotower_jax.run.trackers import Tracking, make_trackers
 from twotower_jax.run.truth import shared_stage_truth
-from twotower_jax.run.updates import (
-    VOCABULARY,
-    check_features,
-    check_same_parent,
-    find_parent,
-    first_params,
-    make_vocabulary,
-)
 from twotower_jax.training.checkpoint import Checkpoints, check_place
 from twotower_jax.training.loop import Hooks, fit, learned_temperature
 from twotower_jax.training.problem import Problem
@@ -82,7 +39,7 @@ PAUSED = "pause"  # stop reason of a resumable run
 class Sharing(NamedTuple):
     """Objects that a run shares with the runs beside it in the same process."""
 
-    load: Callable[[Config], Loaded] = load_data
+    load: Callable[[Config], Loaded] = loader.load_data
     # Makes the progress line of a training, as TrainingProgress.
     progress: Callable[..., ProgressLine] = TrainingProgress
     # Notes SIGTERM and Ctrl-C; None: the run notes them itself.
@@ -110,55 +67,54 @@ def run(
 ) -> dict[str, Any]:
     """Train and evaluate one configuration; resume it, or return it when finished."""
     console = console or Console(quiet=True)
-    check_names(config)
+    checks.check_names(config)
     make_trackers(config)
     folder = folder or run_folder(config)
-    if trains(config):
+    if loader.trains(config):
         check_place(folder)
-    check_same_command(config)
+    processes.check_same_command(config)
     say = partial(console.print, highlight=False, soft_wrap=True)
     hold = partial(held, folder, shared.wait, say, shared.stopped)
-    with connected(), workplace(folder, hold) as record:
+    with processes.connected(), processes.workplace(folder, hold) as record:
         return _Run(config, record, console, command, shared).result()
 
 
+@dataclass
 class _Run:
     """A run in its folder, from the data to the result."""
 
-    def __init__(
-        self,
-        config: Config,
-        record: RunFolder,
-        console: Console,
-        command: str,
-        shared: Sharing,
-    ):
-        self.config, self.record, self.console = config, record, console
-        self.command, self.shared = command, shared
-        self.say = partial(console.print, highlight=False, soft_wrap=True)
+    config: Config
+    record: RunFolder
+    console: Console
+    command: str
+    shared: Sharing
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def result(self) -> dict[str, Any]:
         """Return the result of the run, which has finished or goes on to its end."""
         config, record = self.config, self.record
-        with raise_everywhere():
+        with processes.raise_everywhere():
             self._load()
         data, lists = self.data, lists_fingerprint(self.part.split)
-        check_same_everywhere(data.fingerprint, f"data.path={config.data.path}")
+        source = f"data.path={config.data.path}"
+        processes.check_same_everywhere(data.fingerprint, source)
         if lists:
             source = f"positives.lists.path={config.positives.lists.path}"
-            check_same_everywhere(lists, source)
+            processes.check_same_everywhere(lists, source)
         if record.is_done():
             arm = record.config().get("arm")
             label = "" if arm == config.arm else f" as the arm {arm!r}"
             self.say(f"finished before{label}; returning its result")
-            return add_baselines(config, data, record, self.console)
+            return evaluate.add_baselines(config, data, record, self.console)
         # Entry of the manifest: the steps that another run found, or None.
         self.length = (record.read("manifest") or {}).get("length")
         if self.length is None and finds_length(config, data.split):
             self.length = self._find_length()
-        with raise_everywhere():
-            self.config = choose_features(config, data)
-            check_features(self.config, self.parent)
+        with processes.raise_everywhere():
+            self.config = loader.choose_features(config, data)
+            updates.check_features(self.config, self.parent)
         if self.length is not None:
             training = replace(self.config.training, **self.length["schedule"])
             self.config = replace(self.config, training=training)
@@ -181,22 +137,22 @@ class _Run:
         """Load the parent, the data and the part trained on, which suit the run."""
         config, record = self.config, self.record
         # A finished run needs the run that it started from no more.
-        self.parent = None if record.is_done() else find_parent(config)
-        check_same_parent(record, self.parent)
+        self.parent = None if record.is_done() else updates.find_parent(config)
+        updates.check_same_parent(record, self.parent)
         self.say(f"run {record.shared}")
         try:
             data = self.shared.load(config)
         except InputError as error:
             raise DataError(str(error)) from error
-        print_data(self.console, data, shared_stage_truth(config.data, data))
+        checks.print_data(self.console, data, shared_stage_truth(config.data, data))
         part = trained_part(config, data)
-        check_sizes(config, part)
-        if trains(config):
+        loader.check_sizes(config, part)
+        if loader.trains(config):
             check_memory(config, sizes_of(data.log, part.split))
-            check_times(config, data)
-            check_use(config, part.split)
+            loader.check_times(config, data)
+            checks.check_use(config, part.split)
             check_lengths(config, data, part)
-        check_same_data(record, data, part)
+        loader.check_same_data(record, data, part)
         before = record.read("manifest")
         if before and not before.get("length") and finds_length(config, data.split):
             raise InputError(
@@ -219,7 +175,7 @@ class _Run:
             data=replace(self.config.data, fit_valid=False),
             evaluation=replace(self.config.evaluation, test=False),
         )
-        data = split_log(self.data.log, config.data)
+        data = loader.split_log(self.data.log, config.data)
         name = f"{ON_VALIDATION}/{fingerprint(config)}"
         self.say(
             "data.fit_valid=true: a run without the valid part finds the number of "
@@ -247,7 +203,7 @@ class _Run:
         record.set_status("running")
         tracking = Tracking(self.config, record, self.console.print)
         try:
-            with connected():
+            with processes.connected():
                 result = self._train_and_evaluate()
         except Stopped as stop:
             record.set_status("running", stop.reason)
@@ -259,9 +215,8 @@ class _Run:
             tracking.finish(None)
             raise
         if result["stopped"] == PAUSED:
-            reason = (
-                f"at step {result['steps']}; the same command without pause= goes on"
-            )
+            step = result["steps"]
+            reason = f"at step {step}; the same command without pause= goes on"
             record.set_status("paused", reason)
             tracking.finish(None)
             return result
@@ -275,36 +230,36 @@ class _Run:
         """Return the content of result.json."""
         config, data, part, record = self.config, self.data, self.part, self.record
         # Baselines and queries read all of the training positives.
-        queries = make_query_sets(config, data)
+        queries = rank.make_query_sets(config, data)
         notes, started, params = Notes(), time.perf_counter(), {}
-        if trains(config):
+        if loader.trains(config):
             problem = make_problem(config, data)
-            report_samples(config, problem, self.console)
+            checks.report_samples(config, problem, self.console)
             params, notes = self._train(problem, queries.get("valid"))
             if not notes.done:
                 # The catalogue is ranked for a finished run alone.
                 notes.stopped, queries = PAUSED, {}
-            rankings = rank_sets(config, data, problem, params, queries)
-            used = report_use(config, part.split, notes, self.console)
+            rankings = evaluate.rank_sets(config, data, problem, params, queries)
+            used = checks.report_use(config, part.split, notes, self.console)
             samples = (problem.report or {}) | used
         else:
-            fit_baseline(config, data, config.towers.kind)
+            evaluate.fit_baseline(config, data, config.towers.kind)
             notes.seconds = time.perf_counter() - started
-            rankings, samples = rank_splits(config, data, queries)
+            rankings, samples = evaluate.rank_splits(config, data, queries)
         if "test" in queries:
-            write_tables(record, config, data, queries["test"], rankings["test"])
+            rank.write_tables(record, config, data, queries["test"], rankings["test"])
         metrics = {name: ranking.metrics() for name, ranking in rankings.items()}
         if not metrics:  # a model of the whole log has none
-            paused = notes.stopped == PAUSED
             metrics = {"test": {}}
-            if paused:
+            if notes.stopped == PAUSED:
                 metrics = {"valid": record.metrics()[-1]["valid"]}
         valid = [line["valid"] for line in record.metrics() if line.get("valid")][1:]
         alike = len(valid) > 2 and all(result == valid[0] for result in valid)
+        baselines = evaluate.compare_baselines(config, data, queries, self.console)
         towers = config.towers
         return {
             "metrics": metrics,
-            "baselines": compare_baselines(config, data, queries, self.console),
+            "baselines": baselines,
             "tied": {n: made.tied for n, made in rankings.items() if made.tied},
             # Last validations with one result, 0 where they differ.
             "unmoved": len(valid) if alike else 0,
@@ -335,16 +290,17 @@ class _Run:
             problem = problem._replace(schedule=schedule)
         checkpoints = Checkpoints(record.shared, self.identity)
         saved = checkpoints.steps()
-        write_json(record.path / VOCABULARY, make_vocabulary(model, data.log))
+        vocabulary = updates.make_vocabulary(model, data.log)
+        write_json(record.path / updates.VOCABULARY, vocabulary)
         if not saved:
-            start = first_params(config, data, model, self.parent)
+            start = updates.first_params(config, data, model, self.parent)
             problem = problem._replace(warm_start=start)
             record.keep_metrics(-1)
-        evaluate = None
+        validate = None
         if valid is not None:
-            cutoffs, num_items = config.evaluation.k, data.log.num_items
-            watched = sampled_queries(valid, config.training.eval_queries)
-            evaluate = partial(validate, cutoffs, num_items, model, watched)
+            watched = rank.sampled_queries(valid, config.training.eval_queries)
+            arguments = config.evaluation.k, data.log.num_items, model, watched
+            validate = partial(evaluate.validate, *arguments)
 
         def progress(start: int) -> ProgressLine:
             batch, metric = config.training.batch_size, schedule.metric
@@ -358,7 +314,7 @@ class _Run:
                 self.console.print(text, style="red", highlight=False)
             self.console.print(f"resuming at step {step}", highlight=False)
 
-        hooks = Hooks(progress, record.add_metrics, evaluate, resume)
+        hooks = Hooks(progress, record.add_metrics, validate, resume)
         signals, together = shared.request, shared.together
         state, notes = fit(problem, checkpoints, hooks, signals, together)
         if notes.done:

@@ -84,9 +84,9 @@ def stored_config(folder: Path) -> Config:
 def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     """Return the keys of config.yaml as this version writes them.
 
-    Versions before 0.2 counted the warm-up of the bank and the period of mining in
-    steps: a number that has no share of the ``result``'s steps gets the default, which
-    evaluation does not read. Sequences were cut to the newest positives, and runs with
+    Before 0.2 the warm-up of the bank and the period of mining were steps: a number
+    that has no share of the ``result``'s steps gets the default, which evaluation does
+    not read. Sequences were cut to the newest positives, and runs with
     ``data.fit_valid`` and no ``length`` in their result trained to the last step.
     """
     values, steps = copy.deepcopy(values), result.get("steps")
@@ -266,7 +266,6 @@ class RunFolder:
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """Return the record of a line of metrics.jsonl, None of a broken one."""
     try:
         record = parse_json(line)
         return record if isinstance(record["step"], int) else None

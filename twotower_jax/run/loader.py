@@ -13,17 +13,12 @@ import numpy as np
 
 from twotower_jax.config import Config
 from twotower_jax.config.data import DataConfig
-from twotower_jax.data import sources
+from twotower_jax.data import sources, summary
 from twotower_jax.data.feed import Entities, Queries, feature_arrays, host_queries
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.load import stored_split
 from twotower_jax.data.split import MOVED, split
-from twotower_jax.data.summary import (
-    data_fingerprint,
-    lists_fingerprint,
-    weights_fingerprint,
-)
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import BASELINES, Baseline, baselines_for
 from twotower_jax.model.towers.choice import Clicks, click_matrix
@@ -50,10 +45,7 @@ class Loaded(NamedTuple):
 
 
 class Latest(Generic[Made]):
-    """The last results of a computation, for which threads wait.
-
-    They wait for its error too, which ``keep_errors`` keeps.
-    """
+    """The last results of a computation; threads wait for one, or for its error."""
 
     def __init__(self, size: int, keep_errors: bool = False):
         self._size, self._lock = size, threading.Lock()
@@ -126,7 +118,7 @@ def split_log(log: FunnelLog, config: DataConfig) -> Loaded:
         parts, fingerprint = stored_split(config)
     else:
         parts = split(log, config)
-        fingerprint = data_fingerprint(log, parts)
+        fingerprint = summary.data_fingerprint(log, parts)
     counts = np.bincount(parts.train.item, minlength=log.num_items)
     return Loaded(log, parts, counts, fingerprint)
 
@@ -138,9 +130,13 @@ def trains(config: Config) -> bool:
 
 def train_clicks(data: Loaded) -> Clicks:
     """Return the training positives as a matrix [users, items] of numbers of clicks."""
-    train = data.split.train
+    return clicks_of(data, data.split.train)
+
+
+def clicks_of(data: Loaded, pairs: Pairs) -> Clicks:
+    """Return pairs as a matrix [users, items] of numbers of clicks."""
     shape = data.log.num_users, data.log.num_items
-    return click_matrix(train.user, train.item, shape)
+    return click_matrix(pairs.user, pairs.item, shape)
 
 
 # --- checks ---------------------------------------------------------------------------
@@ -192,10 +188,7 @@ def oversized(config: Config, data: Loaded) -> str | None:
 
 
 def baseline_of(config: Config, kind: str) -> tuple[Baseline, Any]:
-    """Return a baseline, and its numbers in the section ``baseline`` or None.
-
-    It is the model of the run, or one beside it with its defaults.
-    """
+    """Return a baseline, the run's own or one beside it, and its numbers or None."""
     own, numbers = config.towers, getattr(config.baseline, kind, None)
     if isinstance(own, Baseline) and own.kind == kind:
         return own, numbers
@@ -228,45 +221,38 @@ def check_times(config: Config, data: Loaded) -> None:
 def check_same_data(
     record: RunFolder, data: Loaded, part: Loaded | None = None
 ) -> None:
-    """Refuse to resume, or return, a run of other data, weights or lists.
-
-    The lists are those of the ``part`` that is trained on, where there is one.
-    """
+    """Refuse a run of other data or weights, or of other lists in the ``part``."""
     if not (before := record.read("manifest")):
         return
-    if before.get("weights_fingerprint") != weights_fingerprint(data.split):
-        raise InputError(
-            f"{record.path} holds a run with other values in the column of positives."
-            "weight: the files have changed; set name= to keep both, or move that "
-            "folder away"
+    lists = None if part is None else summary.lists_fingerprint(part.split)
+    if before.get("weights_fingerprint") != summary.weights_fingerprint(data.split):
+        change = "with other values in the column of positives.weight: the files have"
+    elif before["data_fingerprint"] != data.fingerprint:
+        change = (
+            f"on data {before['data_fingerprint']}, but the same configuration now "
+            f"reads data {data.fingerprint}: the files have"
         )
-    if before["data_fingerprint"] != data.fingerprint:
-        raise InputError(
-            f"{record.path} holds a run on data {before['data_fingerprint']}, but the "
-            f"same configuration now reads data {data.fingerprint}: the files have "
-            "changed; set name= to keep both, or move that folder away"
-        )
-    lists = None if part is None else lists_fingerprint(part.split)
-    if part is not None and before.get("lists_fingerprint") != lists:
-        raise InputError(
-            f"{record.path} holds a run with other positives from positives.lists.path:"
-            " the file has changed; set name= to keep both, or move that folder away"
-        )
+    elif part is not None and before.get("lists_fingerprint") != lists:
+        change = "with other positives from positives.lists.path: the file has"
+    else:
+        return
+    raise InputError(
+        f"{record.path} holds a run {change} changed; set name= to keep both, or move "
+        "that folder away"
+    )
 
 
 # --- inputs of the towers -------------------------------------------------------------
 
 
 def as_arrays(config: Config, tree: Any) -> Any:
-    """Return arrays on the device of the run, or on the host for a mesh.
-
-    So no device of a mesh holds a whole array beside its part.
-    """
+    """Return arrays on the device of the run, or on the host for a mesh."""
 
     def of_jax_type(values: Any) -> np.ndarray:
         values = np.asarray(values)
         return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 
+    # No device of a mesh holds a whole array beside its part.
     single = math.prod(config.training.mesh_shape) == 1
     return jax.tree.map(jnp.asarray if single else of_jax_type, tree)
 
@@ -294,13 +280,9 @@ def make_entities(config: Config, data: Loaded, history: History | None) -> Enti
 def query_history(
     config: Config, events: Pairs, users: np.ndarray, times: np.ndarray | None
 ) -> History | None:
-    """Return past items of users [queries], before moments [queries] if there are any.
-
-    None where no tower reads them.
-    """
-    if "history" not in config.towers.query:
-        return None
-    return make_history(events, users, times)
+    """Return past items of users, before moments if given; None if no tower reads."""
+    reads = "history" in config.towers.query
+    return make_history(events, users, times) if reads else None
 
 
 # --- features of the towers that the configuration leaves to the data -----------------

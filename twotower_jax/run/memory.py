@@ -43,15 +43,14 @@ USERS, POSITIVES, LEAST_ITEMS = 211, 199, 2003
 EARLIER = 2 * USERS  # positives before those that are trained on
 OF_USERS = ("mined", "kth_score")  # memories with a row per user
 TEMPORARIES = "temporaries of a step"
-NAMED = 3  # parts, and keys, that a refusal names
+SHOWN = 3  # parts, and keys, that a refusal names
 TABLES = "spread the tables over more devices (training.mesh.table)"
 FEED = "set training.feed=host"
+LESS_STATE = "take an optimizer with less state (adagrad, sgd)"
 # By the beginning of a part's name: the keys that ask for it, and what else helps.
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "table": ("towers.dim", TABLES),
-    "optimizer state of the tables": (
-        *("towers.dim", "take an optimizer with less state (adagrad, sgd)", TABLES),
-    ),
+    "optimizer state of the tables": ("towers.dim", LESS_STATE, TABLES),
     "layers": ("towers.hidden", "towers.dim"),
     "optimizer state of the layers": ("towers.hidden", "towers.dim"),
     "samplers: bank": ("negatives.bank.size", "towers.dim"),
@@ -84,7 +83,7 @@ class Memory(NamedTuple):
     """A memory in which parts of a training lie."""
 
     what: str  # those parts together, in words
-    room: str  # whose memory it is, in words with {} for its GiB
+    room: str  # whose memory it is and its size, in words
     size: int  # bytes that it has
     devices: int  # whose parts lie in it
     host: bool = True  # whether the parts of the host lie in it too
@@ -98,10 +97,6 @@ class Memory(NamedTuple):
         """Return the bytes of the parts that lie in it."""
         return sum(part.size for part in self.parts(parts))
 
-    def in_words(self) -> str:
-        """Return whose memory it is, and its size."""
-        return self.room.replace("{}", gib(self.size))
-
 
 def find_memories(mesh_devices: int) -> list[Memory]:
     """Return the memories that a training needs on the host of this process.
@@ -109,21 +104,23 @@ def find_memories(mesh_devices: int) -> list[Memory]:
     Devices of a CPU lie in the memory of the host. A process that is joined to others
     counts its own parts alone.
     """
-    own, ram, room = jax.local_devices(), machine_memory(), "this host has {} GiB"
+    own, ram = jax.local_devices(), machine_memory()
+    host_room = f"this host has {gib(ram)} GiB"
     if own[0].platform == "cpu":
         if alone():
-            room = "this machine has {} GiB"
+            room = f"this machine has {gib(ram)} GiB"
             return [Memory("the training", room, ram, mesh_devices)]
         number = min(mesh_devices, len(own))
         what = f"the part of this process ({number} of {mesh_devices} devices)"
-        return [Memory(what, room, ram, number)]
-    host = Memory("the host's part of the training", room, ram, 0)
+        return [Memory(what, host_room, ram, number)]
+    memories = [Memory("the host's part of the training", host_room, ram, 0)]
     limits = [(d.memory_stats() or {}).get("bytes_limit") for d in own[:mesh_devices]]
-    if not (known := [limit for limit in limits if limit]):
-        return [host]
-    room = f"jax may use {{}} GiB of each device ({own[0].device_kind})"
-    device = Memory("the training on each device", room, min(known), 1, host=False)
-    return [device, host]
+    if known := [limit for limit in limits if limit]:
+        kind, size = own[0].device_kind, min(known)
+        room = f"jax may use {gib(size)} GiB of each device ({kind})"
+        what = "the training on each device"
+        memories.insert(0, Memory(what, room, size, 1, host=False))
+    return memories
 
 
 def check_memory(config: Config, sizes: Sizes) -> None:
@@ -152,11 +149,10 @@ def excess(footprint: "Footprint") -> str | None:
 
 
 def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
-    """Return what is needed, what there is, the largest parts and their keys."""
     total, values = memory.needed(parts), all_values(to_dict(config))
     keys: dict[str, Any] = {}
     remedies: dict[str, None] = {}
-    largest = sorted(memory.parts(parts), key=lambda part: -part.size)[:NAMED]
+    largest = sorted(memory.parts(parts), key=lambda part: -part.size)[:SHOWN]
     largest = [part for part in largest if part.size > total / 20]
     for part in largest:
         names = [name for name in ASKED_BY if part.name.startswith(name)]
@@ -168,11 +164,11 @@ def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
     # All devices of a CPU share the memory of the host.
     if memory.host and alone():
         remedies.pop(TABLES, None)
-    lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:NAMED])
+    lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:SHOWN])
     words = [*([f"lower {lower}"] if lower else []), *remedies]
     sizes = ", ".join(f"{part.name} {gib(part.size)} GiB" for part in largest)
     return (
-        f"{memory.what} needs {gib(total)} GiB, and {memory.in_words()}; "
+        f"{memory.what} needs {gib(total)} GiB, and {memory.room}; "
         f"the largest parts: {sizes}; {', or '.join(words) or 'take a smaller log'}"
     )
 
@@ -282,9 +278,8 @@ class Footprint:
         return small._replace(program=Program(structure, small.program.hyper))
 
     def _merged_size(self, batch: int, drawn: int) -> int:
-        """Return the number of merged columns; equal counts stand for unknown ones."""
         sizes = self.sizes
-        if sizes.counts is None:
+        if sizes.counts is None:  # equal ones stand for them
             each = np.full(1, sizes.positives / sizes.num_items)
             return merged_size(each, batch, drawn, sizes.num_items)
         weights = positive_weights(self.config, sizes.counts)
@@ -359,7 +354,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _computed(program: Any) -> int:
-    """Return the bytes of all arrays that a program and those within it compute."""
+    """The bytes of all arrays that a program and those within it compute."""
     size = 0
     for equation in getattr(program, "jaxpr", program).eqns:
         arrays = [variable.aval for variable in equation.outvars]
@@ -369,7 +364,6 @@ def _computed(program: Any) -> int:
 
 
 def _leaves(items: int) -> int:
-    """Return the leaves of a tree over the items."""
     return 1 << max(items - 1, 1).bit_length()
 
 
@@ -377,7 +371,6 @@ def _leaves(items: int) -> int:
 
 
 def _small_config(config: Config) -> Config:
-    """Return the configuration without files, and with steps for a small log."""
     config = copy.deepcopy(config)  # changed in place: its rules are not checked
     positives, training = config.positives, config.training
     weighted = positives.weight is not None or positives.lists.path is not None

@@ -94,10 +94,7 @@ def as_prepared(config: Config) -> bool:
 
 
 def end_to_end(config: Config) -> bool:
-    """Return whether the rows of a batch are whole sequences, end to end.
-
-    Else each row has a sequence of its own.
-    """
+    """Whether the rows of a batch are whole sequences, end to end."""
     return (
         reads_sequences(config)
         and config.positives.strategy == "none"
@@ -138,12 +135,10 @@ def train_history(config: Config, data: Loaded) -> History | None:
 
 
 def _known_parts(split: Split) -> tuple[Pairs, ...]:
-    """Return the positives up to the end of training, the last part to train on."""
     return (split.train,) if split.before is None else (split.before, split.train)
 
 
 def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
-    """Return the chosen rows of pairs."""
     columns = {}
     for name in PAIRS:
         if (column := getattr(pairs, name)) is not None:
@@ -159,8 +154,7 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
     """Return data whose training positives are joined by the listed items of users.
 
     A listed item weighs ``positives.lists.weight`` times the mean click (Tang & Wang,
-    KDD 2018). It counts in the frequencies of items; rankings do not leave it out as
-    seen, and baselines are not fitted on it.
+    KDD 2018). Rankings do not leave it out, and baselines are not fitted on it.
     """
     lists, parts = config.positives.lists, data.split
     if lists.path is None or parts.listed or not trains(config):
@@ -183,7 +177,7 @@ def with_lists(config: Config, data: Loaded) -> Loaded:
 
 
 def _check_lists(config: Config, data: Loaded) -> None:
-    """Refuse choices that read the moment, the request or the row of each click."""
+    """Refuse choices that read the moment, request or row of each click."""
     negatives, training = config.negatives, config.training
     hard = negatives.hard
     of_log = hard.num and hard.of_log
@@ -243,7 +237,6 @@ def _listed_pairs(
 
 
 def _first_ranks(path: Path, length: int) -> pl.DataFrame:
-    """Return the rows of the first ranks of each user, or its first rows."""
     table = read_table(path)
     if missing := {"user", "item"} - set(table.columns):
         raise InputError(
@@ -276,10 +269,7 @@ def positive_weights(config: Config, counts: np.ndarray) -> np.ndarray:
 
 
 def make_order(
-    config: Config,
-    data: Loaded,
-    weights: np.ndarray,
-    sequences: History | None = None,
+    config: Config, data: Loaded, weights: np.ndarray, sequences: History | None = None
 ) -> Order:
     """Return the order in which positives are read, resampled each epoch."""
     train, draw, strategy = data.split.train, None, config.positives.strategy
@@ -301,11 +291,10 @@ def make_order(
 def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Concentration of the ``counts`` c_i of positives by item before resampling.
 
-    And after it, of c_i w_i (expected): "samples" per epoch; "top 1% share", of the
-    ceil(num_items / 100) most frequent items; "gini" over the whole catalogue;
-    "effective items", 1 / sum q_i^2 of the shares q_i. "effective samples": (sum c w)^2
-    / sum c w^2, the number of positives of equal weight that are worth as much (Kish,
-    Survey Sampling, 1965).
+    And after it, of c_i w_i: "samples" per epoch; "top 1% share", of the
+    ceil(num_items / 100) most frequent items; "gini"; "effective items", 1 / sum q_i^2
+    of the shares q_i. "effective samples": (sum c w)^2 / sum c w^2, the number of
+    positives of equal weight that are worth as much (Kish, Survey Sampling, 1965).
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
     report: dict[str, Any] = {}

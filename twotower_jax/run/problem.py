@@ -32,59 +32,32 @@ from twotower_jax.losses.terms import TermData
 from twotower_jax.model.tower import Model, make_model
 from twotower_jax.negatives import Funnel, Mined
 from twotower_jax.negatives.columns import merged_size_of_arms
-from twotower_jax.negatives.easy import (
-    host_mass_tree,
-    host_proposal,
-)
+from twotower_jax.negatives.easy import host_mass_tree, host_proposal
 from twotower_jax.negatives.frequency import log_effective, log_frequency
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.masks import ScoreFilter, user_positives
 from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.registry import split
-from twotower_jax.run.loader import (
-    Loaded,
-    as_arrays,
-    choose_features,
-    make_entities,
-    number,
-    queries_of,
-    query_history,
-    trains,
-)
-from twotower_jax.run.positives import (
-    as_prepared,
-    end_to_end,
-    make_order,
-    positive_weights,
-    reads_sequences,
-    resampling_report,
-    train_history,
-    trained_part,
-)
+from twotower_jax.run import loader, positives
+from twotower_jax.run.loader import Loaded, as_arrays, number
+from twotower_jax.training import types
 from twotower_jax.training.memories import KthScores, Memory, Mining
 from twotower_jax.training.mesh import MeshShape
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Renewals, Schedule
-from twotower_jax.training.types import (
-    Hyper,
-    Negatives,
-    Program,
-    Structure,
-    TemperatureNumbers,
-    TrainData,
-)
 
 
 def make_problem(config: Config, data: Loaded) -> Problem:
     """Return the training problem of a run: program, data, order and schedule."""
-    config, data = choose_features(config, data), trained_part(config, data)
+    config = loader.choose_features(config, data)
+    data = positives.trained_part(config, data)
     train, log, known_pairs = data.split.train, data.log, data.split.known
     model = make_model(config.towers, log)
-    weights = positive_weights(config, data.counts)
+    weights = positives.positive_weights(config, data.counts)
     merged = partial(merged_size_of_arms, data.counts, weights)
     structure = make_structure(config, model, log.num_items, merged)
     negatives, on_host = structure.negatives, config.training.feed == "host"
-    history = train_history(config, data)
+    history = positives.train_history(config, data)
     pools, pool_report = None, {}
     prepared: Any = ()
     if negatives.hard_num and negatives.hard.of_log:
@@ -92,27 +65,28 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     elif negatives.hard_num:
         prepared = config.negatives.hard.prepare(log, data.split)
     of_log, weight_report = log_weights(config, data, weights)
-    order = make_order(config, data, weights, history if end_to_end(config) else None)
+    sequences = history if positives.end_to_end(config) else None
+    order = positives.make_order(config, data, weights, sequences)
     schedule = make_schedule(config, data.split)
-    known, positives = known_at(config, data), None
+    known, of_users = known_at(config, data), None
     if negatives.mask == "user_positives":
         sizes = log.num_users, log.num_items
-        positives = user_positives(known_pairs.user, known_pairs.item, *sizes)
+        of_users = user_positives(known_pairs.user, known_pairs.item, *sizes)
     if on_host:
         queries, item = host_queries(train.user, history), cast(jax.Array, train.item)
     else:
         item = as_arrays(config, np.asarray(train.item, np.int32))
-        queries = queries_of(config, train.user, history)
+        queries = loader.queries_of(config, train.user, history)
     return Problem(
-        program=Program(
+        program=types.Program(
             structure, _hyper(config, model, data, weights, schedule, known)
         ),
-        data=TrainData(
+        data=types.TrainData(
             queries,
             item,
-            make_entities(config, data, history),
+            loader.make_entities(config, data, history),
             pools if on_host else as_arrays(config, pools),
-            positives,
+            of_users,
             known,
             None if of_log is None else as_arrays(config, of_log.astype("f4")),
             as_arrays(config, prepared),
@@ -125,7 +99,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         mesh=MeshShape(*config.training.mesh_shape),
         on_host=on_host,
         report={
-            "positives": resampling_report(data.counts, weights),
+            "positives": positives.resampling_report(data.counts, weights),
             "weights": weight_report,
             "hard negatives": pool_report,
             "available": {} if known is None else known_share(known),
@@ -139,8 +113,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
 def make_schedule(config: Config, split: Split) -> Schedule:
     """Return the schedule in steps.
 
-    An epoch counts the positives before resampling, so that such arms train and
-    validate at the same steps.
+    An epoch counts the positives before resampling: such arms validate alike.
     """
     training = config.training
     batch, positives = training.batch_size, len(split.train)
@@ -167,12 +140,10 @@ def make_schedule(config: Config, split: Split) -> Schedule:
 
 
 def finds_length(config: Config, split: Split) -> bool:
-    """Return whether a run without the valid part finds the length of a training.
-
-    So it does where the configuration leaves the length to validation.
-    """
+    """Return whether a run without the valid part finds the length of a training."""
     training = config.training
-    if not trains(config) or not split.report.get(MOVED) or training.update is not None:
+    moved = loader.trains(config) and split.report.get(MOVED)
+    if not moved or training.update is not None:
         return False
     schedule = make_schedule(config, split)
     finds = training.steps is None and schedule.eval_every < schedule.steps
@@ -204,7 +175,7 @@ def estimates_at_k(config: Config, schedule: Schedule) -> Renewals:
 
 def make_structure(
     config: Config, model: Model, num_items: int, merged: Callable[[int, int], int]
-) -> Structure:
+) -> types.Structure:
     """Return the static part of the program of a run."""
     negatives, loss = static_negatives(config), config.loss
     # The best k are counted in draws, but merged columns are items.
@@ -221,7 +192,7 @@ def make_structure(
             "hashes": streaming.hashes,
             "initial_gap": streaming.initial_gap,
         }
-    return Structure(
+    return types.Structure(
         model=model,
         loss=split(loss)[0],
         negatives=negatives,
@@ -231,27 +202,26 @@ def make_structure(
         merged_size=merged(batch, shared) if merges else 0,
         num_items=num_items,
         ids_alone=config.training.update == "incremental",
-        end_to_end=end_to_end(config),
+        end_to_end=positives.end_to_end(config),
         terms=tuple(split(term)[0] for term in loss.terms()),
         **streamed,
     )
 
 
-def static_negatives(config: Config) -> Negatives:
+def static_negatives(config: Config) -> types.Negatives:
     """Return the static part of the negatives.
 
-    A hard ratio that is always 0 means easy negatives only: the same program, so the
-    same bits.
+    A hard ratio that is always 0 is the program of easy negatives, with the same bits.
     """
     negatives, hard = config.negatives, config.negatives.hard
     if config.loss.whole_catalogue:
-        return Negatives(mask=negatives.mask)
+        return types.Negatives(mask=negatives.mask)
     per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
     easy_num = negatives.easy.num
     if negatives.hard_ratio == 0 and not negatives.hard_start:
         easy_num += hard.num if per_row else 0
         hard, mixes = Funnel(), False
-    return Negatives(
+    return types.Negatives(
         in_batch=negatives.in_batch,
         easy_num=easy_num,
         per_row=per_row,
@@ -274,7 +244,7 @@ def _hyper(
     weights: np.ndarray,
     schedule: Schedule,
     known: KnownItems | None,
-) -> Hyper:
+) -> types.Hyper:
     negatives, optimizer, loss = config.negatives, config.optimizer, config.loss
     proposal = host_proposal(negatives.easy.weights(data.counts))
     importance: tuple[Any, ...] = ()
@@ -294,13 +264,13 @@ def _hyper(
         warmup = number(schedule.steps_of(kept.warmup), np.int32)
         filters = (ScoreFilter(number(kept.gamma), warmup),)
     strength, towers = loss.logq.strength, config.towers
-    of_layers = towers.sequence.dropout if reads_sequences(config) else 0
+    of_layers = towers.sequence.dropout if positives.reads_sequences(config) else 0
     dropout = {"query": towers.query_dropout, "sequence": of_layers}
     hard = static_negatives(config).hard_num
-    return Hyper(
+    return types.Hyper(
         seed=number(config.seed, np.uint32),
         log_temperature=number(math.log(loss.temperature)),
-        temperature=TemperatureNumbers(
+        temperature=types.TemperatureNumbers(
             number(loss.temperature_rate),
             number(math.log(loss.lowest_temperature)),
             number(math.log(loss.temperature_max)),
@@ -328,14 +298,13 @@ def _hyper(
 
 
 def _numbers(choice: Any) -> dict[str, jax.Array]:
-    """Return the numbers of a choice as arrays [] float32."""
     return jax.tree.map(number, split(choice)[1])
 
 
 def term_numbers(
     config: Config, model: Model, data: Loaded, copies: np.ndarray
 ) -> tuple[dict[str, Any], ...]:
-    """Return the numbers of the further terms of the loss, with what they read of data.
+    """Numbers of the further terms of the loss, with what they read of data.
 
     The ``copies`` [num_items] are those of a positive per epoch; a user's share is that
     of the rows of an epoch.
@@ -355,7 +324,7 @@ def term_numbers(
 
 
 def _memories(
-    config: Config, data: Loaded, negatives: Negatives, schedule: Schedule
+    config: Config, data: Loaded, negatives: types.Negatives, schedule: Schedule
 ) -> Iterator[Memory]:
     """Yield mined items and k-th scores, where they are in use."""
     hard = config.negatives.hard
@@ -377,8 +346,9 @@ def _memories(
 def _all_users(config: Config, data: Loaded) -> tuple[Queries, Any]:
     """Return the queries of all users at the end of training, and their positives."""
     known, users = data.split.known, np.arange(data.log.num_users, dtype=np.int32)
-    queries = queries_of(config, users, query_history(config, known, users, None))
-    return queries, from_pairs(known.user, known.item, len(users))
+    history = loader.query_history(config, known, users, None)
+    own = from_pairs(known.user, known.item, len(users))
+    return loader.queries_of(config, users, history), own
 
 
 # --- weights of the training positives from a column of the log -----------------------
@@ -390,11 +360,9 @@ def log_weights(
     """Weights of the training positives [n] float64, and statistics of them.
 
     A positive of item i with the value r in the column has the weight r / m, or with
-    ``positives.reweight`` r / (w_i m), where w_i are its ``copies`` per epoch. The mean
-    m over the rows of an epoch makes the loss independent of the unit of the column
-    (Yi et al., RecSys 2019, eq. 4). Positives from lists have weights without a column.
-    "effective samples" is the number of equally weighted rows of an epoch that are
-    worth as much (Kish 1965).
+    ``positives.reweight`` r / (w_i m), where w_i are its ``copies`` per epoch and m is
+    the mean over the rows of an epoch (Yi et al., RecSys 2019, eq. 4). "effective
+    samples" is the number of equally weighted rows that are worth as much (Kish 1965).
     """
     name, train = config.positives.weight, data.split.train
     if name is None and not data.split.listed:
@@ -430,8 +398,10 @@ def known_at(config: Config, data: Loaded) -> KnownItems | None:
     log, moments = data.log, data.split.train.time
     if not config.negatives.available or log.time is None or moments is None:
         return None
-    known = load_known(checked_folder(config.data)) if as_prepared(config) else None
-    return known_items(first_events(log), moments) if known is None else known
+    stored = None
+    if positives.as_prepared(config):
+        stored = load_known(checked_folder(config.data))
+    return known_items(first_events(log), moments) if stored is None else stored
 
 
 def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]:
@@ -443,7 +413,7 @@ def hard_pools(config: Config, data: Loaded) -> tuple[HardPools, dict[str, int]]
         pool=hard.pool,
         pool_size=hard.pool_size,
     )
-    if as_prepared(config):
+    if positives.as_prepared(config):
         folder = checked_folder(config.data)
         if (rows := load_funnel(folder)) is not None:
             return stored_pools(folder, rows, rule, data, config.seed)
@@ -457,7 +427,7 @@ def stored_pools(
     """Return pools from the files of a prepared folder, made there where it has none.
 
     Pools that ``pool_size`` does not cut are those of every seed. Where the folder
-    cannot be written, or its disk is full, they are made in memory.
+    cannot be written, they are made in memory.
     """
     num_items = data.log.num_items
     keys = {"fingerprint": data.fingerprint, **rule._asdict()}

@@ -12,19 +12,12 @@ from pathlib import Path
 
 import jax
 
-from twotower_jax import __version__
+from twotower_jax import __version__, errors
 from twotower_jax.config import Config, to_dict
+from twotower_jax.config.convert import leaves
 from twotower_jax.data.drafts import scratch
 from twotower_jax.data.processes import alone, gathered_texts, leads, meet
-from twotower_jax.errors import (
-    BusyError,
-    InputError,
-    LostProcessError,
-    SharedBusyError,
-    SharedError,
-)
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.trackers import leaves
 
 
 @contextmanager
@@ -36,14 +29,14 @@ def raise_everywhere() -> Iterator[None]:
     error: Exception | None = None
     try:
         yield
-    except (InputError, BusyError, OSError) as raised:
+    except (errors.InputError, errors.BusyError, OSError) as raised:
         error = raised
-    message = (isinstance(error, BusyError), str(error) or repr(error))
+    message = (isinstance(error, errors.BusyError), str(error) or repr(error))
     texts = gathered_texts("" if error is None else json.dumps(message))
     for process, text in enumerate(texts):
         if text:
             busy, words = json.loads(text)
-            kind = SharedBusyError if busy else SharedError
+            kind = errors.SharedBusyError if busy else errors.SharedError
             raise kind(f"process {process} of {len(texts)}: {words}") from error
 
 
@@ -53,19 +46,19 @@ def check_same_command(config: Config) -> None:
         return
     versions = {"twotower-jax": __version__, "jax": jax.__version__}
     counts = {"devices of a process": jax.local_device_count()}
-    values = dict(leaves(to_dict(config), ".")) | versions | counts
+    values = dict(leaves(to_dict(config))) | versions | counts
     texts = gathered_texts(json.dumps(values, default=str))
     first, *others = map(json.loads, texts)
     for process, other in enumerate(others, 1):
         for key in first | other:
             if first.get(key) != other.get(key):
-                raise SharedError(
+                raise errors.SharedError(
                     f"process {process} has {key}={other.get(key)}, but process 0 has "
                     f"{first.get(key)}; start the same command on all hosts"
                 )
     devices, mesh = jax.device_count(), config.training.mesh_shape
     if mesh[0] * mesh[1] != devices:
-        raise SharedError(
+        raise errors.SharedError(
             f"training.mesh.data={mesh[0]} times training.mesh.table={mesh[1]} is not "
             f"{devices}, the devices of the {jax.process_count()} processes; set, for "
             f"example, training.mesh.data=1 training.mesh.table={devices}"
@@ -77,7 +70,7 @@ def check_same_everywhere(fingerprint: str, source: str) -> None:
     first, *others = gathered_texts(fingerprint)
     for process, other in enumerate(others, 1):
         if other != first:
-            raise SharedError(
+            raise errors.SharedError(
                 f"process {process} has read data {other}, but process 0 has read "
                 f"{first} ({source}); give all hosts the same files"
             )
@@ -111,7 +104,7 @@ def connected() -> Iterator[None]:
         if alone() or "RESOURCE_EXHAUSTED" in str(error):
             raise
         first_line = str(error).partition("\n")[0][:200]
-        raise LostProcessError(
+        raise errors.LostProcessError(
             f"the connection to another process is lost ({first_line}); it "
             "has ended, with the reason in its own output. The same command on all "
             "hosts goes on from the last checkpoint"

@@ -16,31 +16,13 @@ from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.log import Pairs
 from twotower_jax.data.repeats import AT_A_TIME, among
 from twotower_jax.errors import InputError
-from twotower_jax.evaluation.metrics import (
-    catalogue_metrics,
-    of_scope,
-    popularity_buckets,
-    ranking_metrics,
-    sliced_metrics,
-    summarise,
-)
+from twotower_jax.evaluation import metrics, scorers
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.ranking import Contest, inverse_propensities
 from twotower_jax.evaluation.rivals import rivals
-from twotower_jax.evaluation.scorers import (
-    Embeddings,
-    Scorer,
-    tied_queries,
-    without_order,
-)
+from twotower_jax.run import loader
 from twotower_jax.run.folder import RunFolder
-from twotower_jax.run.loader import (
-    Loaded,
-    choose_features,
-    make_entities,
-    queries_of,
-    query_history,
-)
+from twotower_jax.run.loader import Loaded
 from twotower_jax.run.truth import Truth, make_truth, true_metrics
 
 
@@ -88,7 +70,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     With ``data.mask_seen`` items that the user clicked before the split are masked; a
     positive among them cannot be retrieved, so it is left out and counted.
     """
-    config = choose_features(config, data)
+    config = loader.choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
     earlier = data.split.known
     if name == "test":
@@ -100,7 +82,7 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
         return None
     user, row = np.unique(pairs.user, return_inverse=True)
     seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
-    history = query_history(config, earlier, user, None)
+    history = loader.query_history(config, earlier, user, None)
     truth = None
     if name == "test":  # the truth refers to the end of the log
         truth = make_truth(config.data, config.evaluation, data, user, seen)
@@ -112,8 +94,8 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
             data.popularity, positives, settings.ips_power, settings.ips_clip
         ),
         seen=seen,
-        queries=queries_of(config, user, history),
-        entities=make_entities(config, data, history),
+        queries=loader.queries_of(config, user, history),
+        entities=loader.make_entities(config, data, history),
         already_seen=already,
         rivals={
             kind: from_pairs(*rivals(data.log, pairs, earlier, user, kind), len(user))
@@ -133,13 +115,13 @@ class UserState(NamedTuple):
 
 def user_state(config: Config, data: Loaded) -> UserState:
     """Return the query of every user as the test split has it."""
-    config = choose_features(config, data)
+    config = loader.choose_features(config, data)
     earlier = data.split.known.join(data.split.valid)
     users = np.arange(data.log.num_users, dtype=np.int32)
-    history = query_history(config, earlier, users, None)
+    history = loader.query_history(config, earlier, users, None)
     seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
-    entities = make_entities(config, data, history)
-    return UserState(queries_of(config, users, history), entities, seen)
+    entities = loader.make_entities(config, data, history)
+    return UserState(loader.queries_of(config, users, history), entities, seen)
 
 
 def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
@@ -160,7 +142,7 @@ def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
 
 
 def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
-    """Return the earlier items of the users [queries], a row per query."""
+    """The earlier items of the users [queries], a row per query."""
     row_of_user = np.full(num_users, -1)
     row_of_user[user] = np.arange(len(user))
     rows = row_of_user[earlier.user]
@@ -195,28 +177,33 @@ class Ranking(NamedTuple):
 
     def metrics(self) -> dict[str, float]:
         """Return the means over the queries with a value, and the catalogue metrics."""
-        return summarise(self.per_query) | self.catalogue
+        return metrics.summarise(self.per_query) | self.catalogue
 
 
-def rank(config: Config, data: Loaded, queries: QuerySet, scorer: Scorer) -> Ranking:
+def rank(
+    config: Config, data: Loaded, queries: QuerySet, scorer: scorers.Scorer
+) -> Ranking:
     """Rank the whole catalogue for every query, and compute all metrics with slices."""
     cutoffs = config.evaluation.k
     scores, items = scorer.top_k(max(cutoffs), queries.seen)
     tied = np.zeros(len(scores), bool)
-    if isinstance(scorer, Embeddings) and (tied := tied_queries(scores)).any():
-        items = without_order(scorer, items, tied, queries.seen)
-    buckets = popularity_buckets(data.popularity)
-    per_query = ranking_metrics(
+    if (
+        isinstance(scorer, scorers.Embeddings)
+        and (tied := scorers.tied_queries(scores)).any()
+    ):
+        items = scorers.without_order(scorer, items, tied, queries.seen)
+    buckets = metrics.popularity_buckets(data.popularity)
+    per_query = metrics.ranking_metrics(
         items, queries.positives, cutoffs, weights=queries.weights
     )
-    per_query |= sliced_metrics(items, queries.positives, buckets, cutoffs)
+    per_query |= metrics.sliced_metrics(items, queries.positives, buckets, cutoffs)
     if queries.truth is not None:
         per_query |= true_metrics(queries.truth, items, buckets, cutoffs)
     for kind, others in queries.rivals.items():
         contest = Contest(scorer.of_pairs, queries.positives, others)
-        for name, metric in of_scope("rivals").items():
+        for name, metric in metrics.of_scope("rivals").items():
             per_query[f"{name}@{kind}"] = np.asarray(metric.compute(contest))
-    catalogue = catalogue_metrics(items, data.popularity, cutoffs)
+    catalogue = metrics.catalogue_metrics(items, data.popularity, cutoffs)
     share = float(tied.mean()) if len(tied) else 0.0
     return Ranking(per_query, catalogue, items, scores, share)
 
@@ -250,7 +237,7 @@ def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFram
 
 
 def _long(queries: QuerySet, ranking: Ranking) -> tuple[np.ndarray, ...]:
-    """Return user codes, ranks and item codes of all lists, and which entries exist."""
+    """User codes, ranks and item codes of all lists, and which entries exist."""
     number, length = ranking.items.shape
     items = ranking.items.reshape(-1)
     ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)

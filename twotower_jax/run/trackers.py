@@ -18,11 +18,12 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twotower_jax.config import Config, fingerprint, to_dict
+from twotower_jax.config.convert import leaves
 from twotower_jax.data.processes import leads
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
@@ -93,7 +94,7 @@ class _MLflow:
         )
         self._run = run.info.run_id
         note.write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
-        for key, value in leaves(to_dict(config), "."):
+        for key, value in leaves(to_dict(config)):
             client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
@@ -224,16 +225,6 @@ class Tracking:
             except Exception as error:
                 del self._trackers[name]
                 self._warn(f"tracker {name} failed, the run goes on without: {error}")
-
-
-def leaves(values: dict[str, Any], join: str) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of nested dictionaries; ``join`` is between their keys."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            for inner, leaf in leaves(value, join):
-                yield f"{key}{join}{inner}", leaf
-        else:
-            yield str(key), value
 
 
 def numbers(values: dict[str, Any]) -> Values:

@@ -6,30 +6,18 @@ to the end of the log, or to ``data.until``.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data import simulator
 from twotower_jax.data.log import FunnelLog, Stage
-from twotower_jax.data.simulator import (
-    share_of_time,
-    true_vectors,
-    truth,
-    uniform_exposures,
-)
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.split import to_seconds
-from twotower_jax.evaluation.metrics import (
-    Scope,
-    click_metrics,
-    of_scope,
-    ranking_metrics,
-    sliced_metrics,
-)
+from twotower_jax.evaluation import metrics
 from twotower_jax.evaluation.ragged import Ragged, from_pairs
 from twotower_jax.evaluation.ranking import Contest, query_auc
 from twotower_jax.evaluation.retrieve import top_k
@@ -39,10 +27,8 @@ from twotower_jax.run.loader import Latest, Loaded
 class Truth(NamedTuple):
     """The truth for the queries of users."""
 
-    world: SimulatorConfig
-    moment: float  # share of its time that has passed
-    user: np.ndarray  # [Q] ids of the world
-    item: np.ndarray  # [I] ids of the world, by code
+    # P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding.
+    probabilities: Callable[[np.ndarray], np.ndarray]
     # [Q, K] codes of the unmasked items that each user would most probably click, best
     # first, -1 where none is left.
     best: np.ndarray
@@ -62,10 +48,10 @@ def make_truth(
         return None
     world, moment = config.simulator, 1.0
     if config.until is not None:
-        moment = share_of_time(world, to_seconds("data.until", config.until))
+        moment = simulator.share_of_time(world, to_seconds("data.until", config.until))
     user = data.log.user_ids.to_numpy()[users]
     item = data.log.item_ids.to_numpy()
-    vectors = true_vectors(world, user, item, moment)
+    vectors = simulator.true_vectors(world, user, item, moment)
     _, best = top_k(*vectors, max(evaluation.k), seen=seen)
     uniform = None
     if evaluation.uniform_exposures:
@@ -83,26 +69,18 @@ def make_truth(
             new = ~np.isin(rows * len(item) + codes, pairs)
             rows, codes = rows[new], codes[new]
         uniform = from_pairs(rows, codes, len(user))
-    ideal = _probabilities(world, moment, user, item, best)
-    return Truth(world, moment, user, item, best, ideal, uniform)
+
+    def probabilities(lists: np.ndarray) -> np.ndarray:
+        filled = lists >= 0
+        users = np.broadcast_to(user[:, None], lists.shape)[filled]
+        out = np.full(lists.shape, np.nan)
+        out[filled] = simulator.truth(world, users, item[lists[filled]], moment)
+        return out
+
+    return Truth(probabilities, best, probabilities(best), uniform)
 
 
-_exposures = functools.lru_cache(maxsize=1)(uniform_exposures)
-
-
-def _probabilities(
-    world: SimulatorConfig,
-    moment: float,
-    user: np.ndarray,
-    item: np.ndarray,
-    lists: np.ndarray,
-) -> np.ndarray:
-    """Return P(click | looked at) [Q, K] of lists [Q, K] of codes, NaN on padding."""
-    filled = lists >= 0
-    users = np.broadcast_to(user[:, None], lists.shape)[filled]
-    out = np.full(lists.shape, np.nan)
-    out[filled] = truth(world, users, item[lists[filled]], moment)
-    return out
+_exposures = functools.lru_cache(maxsize=1)(simulator.uniform_exposures)
 
 
 def true_metrics(
@@ -118,18 +96,17 @@ def true_metrics(
     uniform_recall@k  recall of the items clicked in uniform exposures
     """
     values: dict[str, np.ndarray] = {}
-    world, moment, user, item, *_ = truths
-    probability = _probabilities(world, moment, user, item, items)
+    probability = truths.probabilities(items)
 
-    def add_hits(scope: Scope, k: int, positives: Ragged) -> None:
-        metrics, lists = of_scope(scope), items[:, :k]
-        values.update(ranking_metrics(lists, positives, [k], metrics))
-        values.update(sliced_metrics(lists, positives, buckets, [k], metrics))
+    def add_hits(scope: metrics.Scope, k: int, positives: Ragged) -> None:
+        chosen, lists = metrics.of_scope(scope), items[:, :k]
+        values.update(metrics.ranking_metrics(lists, positives, [k], chosen))
+        values.update(metrics.sliced_metrics(lists, positives, buckets, [k], chosen))
 
     for k in ks:
         rows, columns = np.nonzero(truths.best[:, :k] >= 0)
         add_hits("best", k, from_pairs(rows, truths.best[rows, columns], len(items)))
-        values |= click_metrics(probability, truths.ideal, [k])
+        values |= metrics.click_metrics(probability, truths.ideal, [k])
         if truths.uniform is not None:
             add_hits("uniform", k, truths.uniform)
     return values
@@ -159,7 +136,7 @@ def stage_truth(
     user, item, stage = log.user[kept], log.item[kept], log.stage[kept]
     request = log.request[kept]
     ids = log.user_ids.to_numpy()[user], log.item_ids.to_numpy()[item]
-    probability = truth(world, *ids, (request + 0.5) / world.requests)
+    probability = simulator.truth(world, *ids, (request + 0.5) / world.requests)
 
     def rows_of(furthest: Stage) -> Ragged:
         rows = np.flatnonzero(stage == furthest)

@@ -45,8 +45,8 @@ def first_params(
 ) -> WarmStart:
     """Return the parameters that a run starts with beside random ones.
 
-    Singular vectors are the same for every seed. Users and items without a training
-    positive keep their random start, and so do the tables of features.
+    Users and items without a training positive keep their random start, and so do the
+    tables of features.
     """
     if parent is not None:
         return _of_parent(parent, model, data)
@@ -135,7 +135,6 @@ def check_features(config: Config, parent: Parent | None) -> None:
 
 
 def _check_same(folder: Path, name: str, before: Any, now: Any) -> None:
-    """Refuse another value of a key of the towers than that of the parent."""
     if before != now:
         key, was = f"towers.{name}", _text(before)
         raise InputError(
@@ -145,7 +144,6 @@ def _check_same(folder: Path, name: str, before: Any, now: Any) -> None:
 
 
 def _of_parent(parent: Parent, model: Model, data: Loaded) -> WarmStart:
-    """Return the parameters of the parent, its rows placed by id and value."""
     values = Checkpoints(parent.folder).read_params(parent.result["best_step"])
     before = read_mapping(_vocabulary_of(parent.folder), parse_json)
     tables = {}
@@ -203,20 +201,16 @@ def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
     {"width": numbers} of a vector.
     """
 
+    def values(spec: Any, feature: Feature) -> Any:
+        if feature.kind == "vector":
+            return {"width": spec.width}
+        if feature.vocabulary is None:
+            return {"mean": feature.mean, "deviation": feature.deviation}
+        return json_values(feature.vocabulary)
+
     def of_features(specs: tuple, features: dict[str, Feature]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for spec in specs:
-            if spec.kind in ("id", "history"):
-                continue
-            feature = features[spec.name]
-            if feature.kind == "vector":
-                values[spec.name] = {"width": spec.width}
-            elif feature.vocabulary is None:
-                scale = {"mean": feature.mean, "deviation": feature.deviation}
-                values[spec.name] = scale
-            else:
-                values[spec.name] = json_values(feature.vocabulary)
-        return values
+        read = [spec for spec in specs if spec.kind not in ("id", "history")]
+        return {spec.name: values(spec, features[spec.name]) for spec in read}
 
     return {
         "users": json_values(log.user_ids),

@@ -308,7 +308,6 @@ def _loss_and_gradient(
 
 
 def _first_columns_alone(context: Context, size: int) -> Context:
-    """Return the context with the first ``size`` of merged columns only."""
     draws, inputs = context.draws, context.inputs
     number = draws.slots.items.size + size
     if inputs.place:

@@ -308,10 +308,7 @@ def _stored_shapes(path: Path) -> dict[str, Any]:
 
 
 def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
-    """Return whether arrays have the shapes and dtypes of a state.
-
-    A table counts without its padding, which differs between layouts.
-    """
+    """Whether arrays have the shapes and dtypes of a state, padding of tables aside."""
     leaves = jax.tree_util.tree_leaves_with_path(wanted)
     if stored.keys() != {path_name(path) for path, _ in leaves}:
         return False
@@ -391,7 +388,7 @@ def _saving(tree: dict[str, Any]) -> Any:
 
 
 def _padding() -> Any:
-    """Return a context in which padding of tables is added or left out."""
+    """A context in which padding of tables is added or left out."""
     context = _orbax().Context()
     context.array.loading.enable_padding_and_truncation = True
     return context

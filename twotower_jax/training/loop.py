@@ -31,8 +31,7 @@ from twotower_jax.training.types import TrainState
 class AgreedStop:
     """The signal that ends a training, known to all of its processes at one step.
 
-    The processes ask with each dispatch and read the answer when it has ended, so that
-    no step waits for it.
+    The answer is read when a dispatch has ended, so that no step waits for it.
     """
 
     def __init__(self, request: StopRequest, mesh: Mesh):
@@ -80,7 +79,7 @@ class Saves:
         self._held: dict[int, tuple[TrainState, dict[str, Any]]] = {}  # by step
 
     def due(self, state: TrainState) -> bool:
-        """Return whether the state after a validation is saved: it is old or large."""
+        """Whether the state after a validation is saved: it is old or large."""
         if self._always or time.monotonic() - self._last >= SECONDS:
             return True
         return sum(leaf.nbytes for leaf in jax.tree.leaves(state)) > MOST_BYTES
@@ -138,8 +137,6 @@ def fit(
 
 
 class _Dispatch(NamedTuple):
-    """A dispatch in flight."""
-
     step: int  # its last one
     number: int  # of its steps
     losses: jax.Array  # [K] of its steps
@@ -237,7 +234,6 @@ class Trainer:
     def _finish(
         self, dispatch: _Dispatch, line: ProgressLine, stop: AgreedStop
     ) -> None:
-        """Wait for a dispatch, check its losses and show the last one."""
         losses = np.asarray(dispatch.losses)[: dispatch.number]
         if not np.isfinite(losses).all():
             scale = self.problem.init_scale
@@ -258,10 +254,7 @@ class Trainer:
         line.update(dispatch.step, float(losses[-1]), self.notes.rate)
 
     def _renew_if_due(self) -> tuple[int, ...]:
-        """Renew the memories whose time it is; return the steps of the next renewals.
-
-        A memory is a function of the step and of the parameters at it alone.
-        """
+        """Renew the memories that are due; return the steps of the next ones."""
         memories = self.problem.memories
         if due := [memory for memory in memories if memory.when.due(self.step)]:
             self.state = self.layout.put(self.problem.renew(self.state, due))
@@ -288,7 +281,6 @@ class Trainer:
         return self.seconds_before + time.perf_counter() - self.resumed_at
 
     def _save_or_hold(self, stop: AgreedStop) -> None:
-        """Save the state after a validation, or hold it if it is the best one."""
         ends = self.notes.done or stop.number
         if ends or self.schedule.pauses(self.step) or self.saves.due(self.state):
             self._save()

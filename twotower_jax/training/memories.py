@@ -44,7 +44,7 @@ class Mining(NamedTuple):
     name: str = "mined"
 
     def start(self, structure: Structure) -> jax.Array:
-        """Return no mined item, [users, end - first] int32, all num_items."""
+        """No mined item, [users, end - first] int32, all num_items."""
         shape = (self.positives.num_rows, self.end - self.first)
         return jnp.full(shape, structure.num_items, jnp.int32)
 
@@ -76,7 +76,7 @@ class KthScores(NamedTuple):
     name: str = "kth_score"
 
     def start(self, structure: Structure) -> jax.Array:
-        """Return the scores before the first estimate, [users] float32."""
+        """The scores before the first estimate, [users] float32."""
         return jnp.zeros(self.positives.num_rows, jnp.float32)
 
     def renew(
@@ -84,8 +84,7 @@ class KthScores(NamedTuple):
     ) -> np.ndarray:
         """The k-th largest score of every user among its positives and sampled items.
 
-        The items are drawn without replacement, alike and the same for all users;
-        those that are positives of a user count once.
+        The items are drawn without replacement, the same for all users.
         """
         model, num_items, params = structure.model, structure.num_items, state.params
         items = on_host(all_candidates(model, params, data.entities, num_items))
@@ -107,14 +106,7 @@ Memory = Mining | KthScores
 def kth_largest(
     best: np.ndarray, own: np.ndarray, positives: Ragged, k: int
 ) -> np.ndarray:
-    """The k-th largest of the best scores of each row and of its own scores.
-
-    Examples:
-      >>> positives = Ragged(np.array([0, 2, 2]), np.array([5, 7]))
-      >>> best = np.array([[0.75, 0.25], [0.5, 0.125]])
-      >>> kth_largest(best, np.array([0.5, 0.875]), positives, 2).tolist()
-      [0.75, 0.125]
-    """
+    """The k-th largest of the best scores of each row and of its own scores."""
     number = len(best)
     row = np.concatenate([np.repeat(np.arange(number), k), positives.rows])
     score = np.concatenate([best.reshape(-1), own]).astype(np.float32, copy=False)

@@ -72,7 +72,7 @@ def make_mesh(shape: MeshShape) -> Mesh:
 
 
 def whole(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of arrays that every device holds whole."""
+    """The sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -88,12 +88,7 @@ def spread_rows(mesh: Mesh, rows: Any) -> jax.Array:
 
 
 def read_parts(mesh: Mesh, number: int, read: Callable[[slice], Any]) -> Any:
-    """Put rows where tables have theirs; each process reads those of its devices.
-
-    Examples:
-      >>> read_parts(make_mesh(MeshShape()), 6, lambda part: np.arange(6)[part]).shape
-      (6,)
-    """
+    """Put rows where tables have theirs; each process reads those of its devices."""
     if alone():
         return place_rows(mesh, read(slice(0, number)))
     spread = NamedSharding(mesh, PartitionSpec((DATA, TABLE)))
@@ -140,10 +135,7 @@ def spread_axis(path: Any) -> int:
 
 
 def padded(array: Any, shape: tuple[int, ...], mode: str) -> Any:
-    """Return an array of another shape, with zeros ("constant") or its last entries.
-
-    One of the host stays there.
-    """
+    """An array of another shape, with zeros ("constant") or its last entries."""
     more = [(0, max(0, to - now)) for to, now in zip(shape, array.shape, strict=True)]
     if not any(n for _, n in more):
         return array
@@ -159,7 +151,7 @@ class Layout(NamedTuple):
 
     @property
     def shards(self) -> int:
-        """Return the devices over which the rows of a table are spread."""
+        """The devices over which the rows of a table are spread."""
         return self.mesh.shape[TABLE]
 
     def put(self, state: Any) -> Any:
@@ -211,7 +203,6 @@ class DeviceFeed:
     """All positives lie on the devices, and a dispatch reads its rows there."""
 
     def __init__(self, mesh: Mesh, data: TrainData):
-        """Put the data on the devices."""
         self._mesh = mesh
         self._data = place_rows(mesh, data)
 
@@ -225,11 +216,9 @@ class HostFeed:
 
     The host gathers them while the device works on the dispatch before. Of several
     processes each reads a part of a dispatch, and gets the others from their devices.
-    The arrays with a row per positive are arrays of numpy, such as memory maps.
     """
 
     def __init__(self, mesh: Mesh, data: TrainData):
-        """Put what is no array of positives on the devices."""
         self._mesh = mesh
         own = {name: getattr(data, name) for name in ("queries", "item", "weight")}
         own["known"] = None if data.known is None else data.known.number
@@ -251,7 +240,6 @@ class HostFeed:
         return own | {"pools": HardPools(*arrays, np.where(of_row < 0, -1, places))}
 
     def _joined(self, data: TrainData, own: dict[str, Any]) -> TrainData:
-        """Return data with other positives."""
         known = data.known and data.known._replace(number=own["known"])
         return data._replace(**own | {"known": known})
 
@@ -259,9 +247,7 @@ class HostFeed:
         """Return the positives of the rows [K, B], and their places in them."""
         flat = rows.ravel()
         own = read_parts(
-            self._mesh,
-            rows.size,
-            lambda part: self._rows(flat[part], part.start or 0),
+            self._mesh, rows.size, lambda part: self._rows(flat[part], part.start or 0)
         )
         places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
         return self._joined(self._others, own), spread_rows(self._mesh, places)

@@ -64,7 +64,7 @@ class Problem(NamedTuple):
     warm_start: WarmStart = WarmStart()
 
     def start(self) -> TrainState:
-        """Return the state before the first step, of the mesh of ``jax.set_mesh``."""
+        """The state before the first step, of the mesh of ``jax.set_mesh``."""
         before = TrainState(jnp.int32(0), {}, {}, {})
         samplers = mixture_of(self.program, self.data, before).init()
         structure = self.program.structure

@@ -20,11 +20,9 @@ from twotower_jax.training.updates import BagGradient, add_bags
 def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.Array:
     """Query embeddings of a step, some of whose numbers are dropped.
 
-    Each number is kept with probability 1 - p and then divided by it, so that a dot
-    product keeps its mean; a cosine gets its length 1 again, as if the numbers had been
-    dropped before the normalisation. A row of zeros stays one. The masks are a function
-    of seed and step (Srivastava et al., Dropout, JMLR 2014; Wu et al., BSL, ICDE 2024,
-    code: .1 on the embeddings of users).
+    Each number is kept with probability 1 - p and then divided by it; a cosine gets its
+    length 1 again, as if the numbers had been dropped before the normalisation
+    (Srivastava et al., Dropout, JMLR 2014; Wu et al., BSL, ICDE 2024).
     """
     if "query" not in program.hyper.dropout:
         return query
@@ -44,8 +42,7 @@ def batch_queries(
 ) -> Inputs:
     """Inputs of the query tower for the rows of a batch.
 
-    Rows that are sequences end to end read each item of a sequence once. The dropout
-    of a transformer is a function of seed and step.
+    Rows that are sequences end to end read each item of a sequence once.
     """
     model = program.structure.model
     if program.structure.end_to_end:
@@ -213,8 +210,6 @@ def gradient_of_chunks(
 
 
 class _Chunk(NamedTuple):
-    """Queries of a batch, from the first on."""
-
     first: jax.Array
     size: int
     inputs: Inputs
@@ -222,7 +217,6 @@ class _Chunk(NamedTuple):
 
 
 def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
-    """Return queries with the vectors of their histories."""
     inputs, tables = queries.inputs, queries.tables
 
     def part(tree: Any) -> Any:
@@ -252,7 +246,6 @@ def _chunk(queries: QueryTower, first: jax.Array, size: int) -> _Chunk:
 def _encode(
     queries: QueryTower, chunk: _Chunk, dense: dict[str, Any], rows: Rows, places: Rows
 ) -> jax.Array:
-    """Return the embeddings of the queries of a chunk."""
     own = {
         name: queries.part(values, chunk.first, chunk.size)
         if name in chunk.inputs.bags

@@ -23,10 +23,9 @@ class Schedule(NamedTuple):
     def shortest(self) -> int:
         """The number of steps before which the training cannot end.
 
-        All of them, or with patience those of the first validation and of ``patience``
-        more, and the first validation from ``min_steps`` on. Shares of the training are
-        shares of it: under a limit of steps that early stopping never reaches, a share
-        of the limit might lie behind the actual end.
+        With patience those of the first validation and of ``patience`` more, and the
+        first validation from ``min_steps`` on. Shares of the training are shares of it:
+        a share of a limit that early stopping never reaches might lie behind the end.
         """
         if not self.patience:
             return self.steps
@@ -48,7 +47,7 @@ class Schedule(NamedTuple):
         return step >= self.steps or step % self.eval_every == 0
 
     def saves(self, step: int) -> bool:
-        """Return whether the state is saved after a step without a validation."""
+        """Whether the state is saved after a step without a validation."""
         every = self.checkpoint_every
         return every > 0 and step % every == 0
 
@@ -72,10 +71,7 @@ class Renewals(NamedTuple):
         return self.first + max(0, (step - self.first) // self.every + 1) * self.every
 
     def number(self, steps: int) -> int:
-        """The number of renewals in a training of ``steps`` steps.
-
-        One after the last step would change nothing and does not happen.
-        """
+        """Renewals in a training of ``steps`` steps; none after the last."""
         return max(0, -((self.first - steps) // self.every))
 
 
@@ -102,10 +98,10 @@ class Notes:
 
     @property
     def rate(self) -> float:
-        """Steps per second of the steps that count for it; 0 before the first.
+        """Steps per second; 0 before the first.
 
         The first dispatch after each validation or checkpoint may compile and does not
-        count; neither do validation, mining and checkpoints.
+        count.
         """
         return self.timed_steps / self.timed_seconds if self.timed_seconds > 0 else 0.0
 

@@ -165,12 +165,11 @@ def easy_draws(program: Program, data: TrainData, state: TrainState) -> jax.Arra
 
 
 def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
-    """Weights [B] of the rows of a batch, float32.
+    """Weights [B] of the rows of a batch, float32, with the sum 1.
 
-    They sum to 1. With weights r of the log, a row weighs r_i / B, as in the loss
-    -(1/B) sum_i r_i log P(y_i | x_i), with r scaled to the mean 1 over an epoch (Yi et
-    al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4). They then sum to
-    1 over many batches alone, and a batch of zeros has the loss 0.
+    With weights r of the log, scaled to the mean 1 over an epoch, a row weighs r_i / B
+    (Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019, eq. 4). They sum
+    to 1 over many batches alone, and a batch of zeros has the loss 0.
     """
     for of_log in _present(data.weight):
         return take_rows(of_log, batch.rows) / batch.size

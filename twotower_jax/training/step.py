@@ -11,15 +11,7 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.training.batch_loss import (
-    Context,
-    TableGradients,
-    Weights,
-    gather_weights,
-    loss_and_gradient,
-    table_gradients,
-    tower_inputs,
-)
+from twotower_jax.training import batch_loss
 from twotower_jax.training.mesh import in_place
 from twotower_jax.training.queries import batch_queries
 from twotower_jax.training.sources import draw, mixture_of
@@ -54,11 +46,11 @@ def train_step(
     state = observe(program, data, state, batch)
     queries = batch_queries(program, data, state, batch)
     draws = draw(program, data, state, batch, queries)
-    inputs = tower_inputs(program, data, state, queries, draws)
-    weights = gather_weights(state, inputs)
-    context = Context(program, data, state, batch, draws, inputs)
-    (loss, items), gradient = loss_and_gradient(context, weights)
-    tables = table_gradients(context, weights, gradient)
+    inputs = batch_loss.tower_inputs(program, data, state, queries, draws)
+    weights = batch_loss.gather_weights(state, inputs)
+    context = batch_loss.Context(program, data, state, batch, draws, inputs)
+    (loss, items), gradient = batch_loss.loss_and_gradient(context, weights)
+    tables = batch_loss.table_gradients(context, weights, gradient)
     params, opt_state = update(program, state, gradient, tables)
     mixture = mixture_of(program, data, state)
     samplers = mixture.update(state.samplers, batch, draws, items)
@@ -76,7 +68,10 @@ def observe(
 
 
 def update(
-    program: Program, state: TrainState, gradient: Weights, tables: TableGradients
+    program: Program,
+    state: TrainState,
+    gradient: batch_loss.Weights,
+    tables: batch_loss.TableGradients,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and optimizer state after a step.
 
@@ -100,11 +95,7 @@ def update(
         if ids_alone and not is_of_ids(name):
             continue
         params["tables"][name], table_state[name] = update_blocks(
-            optimizer,
-            params["tables"][name],
-            table_state[name],
-            gradients,
-            rows[name],
+            optimizer, params["tables"][name], table_state[name], gradients, rows[name]
         )
     # A learned temperature has a rate of its own and no optimizer state: its gradient
     # is of another size than those of the tables. For a softmax it is the mean of

@@ -208,7 +208,6 @@ def _stack_arguments(
 def _stacked_states(
     calls: dict[int, _Call], lanes: list[_Call], owns: bool
 ) -> TrainState:
-    """Return the states of the lanes; those of the last program where they are."""
     first, *others = (
         call.state.states if isinstance(call.state, Lane) else None
         for call in calls.values()
@@ -227,7 +226,6 @@ def _identical(first: Sequence[Any], second: Sequence[Any]) -> bool:
 
 @jax.jit
 def _stack(trees: list[Any]) -> Any:
-    """Trees of equal structure as one tree, with the tree as the first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
