@@ -160,7 +160,7 @@ def test_an_empty_bank_has_defined_values():
 def test_a_batch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="batch of 4 does not fit into a bank of 3"):
         banks.push(banks.init_bank(3, DIM, ITEMS), *batch_of(0, 4), 0)
-    with pytest.raises(ValueError, match=r"float32\[4,3\] .* float32\[4,2\]"):
+    with pytest.raises(ValueError, match=r"float32\[4,3\].*float32\[4,2\]"):
         banks.push(banks.init_bank(4, 2, ITEMS), *batch_of(0, 4), 0)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         banks.init_bank(0, DIM, ITEMS)

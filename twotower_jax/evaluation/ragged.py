@@ -36,9 +36,8 @@ def from_pairs(rows: np.ndarray, items: np.ndarray, num_rows: int) -> Ragged:
     """(row, item) pairs grouped by row; within a row items rise and are distinct.
 
     Args:
-      rows: [n] integers in 0..num_rows-1, in any order.
+      rows: [n] integers in 0..num_rows-1, in any order; a row without pairs is empty.
       items: [n] integers, not negative; a repeated pair counts once.
-      num_rows: number of rows; a row without pairs is empty.
 
     Raises:
       ValueError: when the lengths differ, a row is out of range or an item negative.

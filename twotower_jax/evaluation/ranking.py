@@ -36,8 +36,6 @@ def match_positives(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hits [Q, K] bool of the positives in lists, and their distinct numbers [Q] int64.
 
-    One binary search among the sorted keys row * span + item serves all queries.
-
     Args:
       items: [Q, K] integers, best first; a negative item is a miss.
       positives: one row per query; a repeated item counts once.
@@ -146,14 +144,12 @@ def inverse_propensities(
 
       v_i = max(n_i, 1)^-power,   w_i ∝ min(v_i, clip * mean(v))
 
-    Only an item that was shown can be clicked. The propensity, that a click was
-    observed given that the user would click, is taken to be a power of the item's
-    clicks n_i in training.
-
-    The mean over the split is that of recall: over the positives of each query, then
-    over the queries. So a list that contains all positives has an ``ips_recall`` of 1
-    on average, and equal weights give recall. The price: a query whose relevant items
-    are rarely shown counts more than others.
+    The propensity, that a click was observed given that the user would click, is taken
+    to be a power of the item's clicks n_i in training. The mean over the split is that
+    of recall: over the positives of each query, then over the queries. So a list that
+    contains all positives has an ``ips_recall`` of 1 on average, and equal weights give
+    recall. The price: a query whose relevant items are rarely shown counts more than
+    others.
 
     References:
       Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random

@@ -1,7 +1,6 @@
 """Losses: a choice is one file with its keys, its formula and its registration.
 
-The functions take logits and weights of rows. The classes are the choices of ``loss=``,
-and `LOSSES` holds them by name.
+Functions take logits and weights of rows; `LOSSES` holds the choices of ``loss=``.
 """
 
 from twotower_jax.losses.cosine import Ccl, Dcl, Hcl, Psl, ccl, debiased, psl

@@ -237,10 +237,7 @@ def psl_logits(
     negatives: jax.Array,
     temperature: jax.Array | float,
 ) -> jax.Array:
-    """Return log sigma(d_j) / T, as in `psl`; that of the positive itself is 0.
-
-    It is -inf with gradient 0 where sigma(d_j) is not above 0.
-    """
+    """Return log sigma(d_j) / T, as in `psl`; -inf with gradient 0 for sigma <= 0."""
     d = temperature * (negatives - positive[:, None]) / 2
     if activation == "tanh":
         value = 1 + jnp.tanh(d)

@@ -280,11 +280,7 @@ class SelfSupervised(ItemTerm):
         return {}
 
     def draw(self, key: jax.Array, num_items: int, features: int) -> Items:
-        """Uniform items twice, first with one half of the features, then the other.
-
-        All items are divided alike, so that no two differ in which features are
-        missing.
-        """
+        """Uniform items twice, one half of the features each, all divided alike."""
         of_items, of_features = jax.random.split(key)
         items = jax.random.randint(of_items, (self.num,), 0, num_items, jnp.int32)
         first = jax.random.permutation(of_features, features) < features // 2

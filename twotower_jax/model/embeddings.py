@@ -1,12 +1,11 @@
 """Embedding tables: the loss is differentiated by the gathered rows.
 
-A batch touches few rows of a table. Its distinct rows are gathered, the loss is a
-function of these rows, and the optimizer writes them back: the cost of a step does not
-depend on the size of the table.
+The distinct rows that a batch touches are gathered, the loss is a function of them, and
+the optimizer writes them back: the cost of a step does not depend on the table's size.
 
-Features of several values per entity are bags: weighted means of rows. A bag's vector
-is linear in the rows, so the loss is differentiated by the vector, and the gradient of
-a row is a weighted sum over the bags that hold it. No array has one row per value.
+Features of several values per entity are bags: weighted means of rows, linear in them.
+The loss is differentiated by the vector of a bag, and the gradient of a row is a
+weighted sum over the bags that hold it. No array has one row per value.
 """
 
 from collections.abc import Sequence

@@ -75,10 +75,7 @@ class Model(NamedTuple):
 
 
 def make_model(config: Towers, log: Any) -> Model:
-    """Static part of a model: the configured features with the sizes of the data.
-
-    The log is a `FunnelLog`, or has its numbers and features of users and items.
-    """
+    """Static part of a model of a `FunnelLog`, or of its sizes and features."""
     history = _history(config, log) if "history" in config.query else None
     shape = config.dim, config.hidden, config.normalize, config.structure()
     users = log.user_features, log.num_users, log.num_items

@@ -1,8 +1,6 @@
 """Sources of negatives: a choice is one file with its draws and its expected counts.
 
-A source draws candidates and states how often to expect any item (`Source`). A
-`Mixture` draws from several and corrects by the log of the sum of their counts, which
-is exact whatever the sources are.
+A `Mixture` draws from any of them and corrects by the log of the sum of their counts.
 """
 
 from typing import TYPE_CHECKING

@@ -36,14 +36,10 @@ from twotower_jax.negatives.source import Batch
 def log_frequency(counts: np.ndarray) -> np.ndarray:
     """Log of the relative frequencies: log q+_i = log(c_i / C), C = sum_j c_j.
 
-    q+ is the distribution of the items of a batch, so an item without a positive
-    cannot be an in-batch negative.
+    An item without a positive cannot be an in-batch negative: its log is -inf.
 
     Args:
-      counts: [num_items] training positives c_i of each item.
-
-    Returns:
-      [num_items] float32; -inf where c_i = 0.
+      counts: [num_items] training positives c_i of each item; the result is float32.
 
     Examples:
       >>> np.exp(log_frequency(np.array([3, 1, 0]))).tolist()

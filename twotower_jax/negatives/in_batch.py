@@ -1,8 +1,7 @@
 """In-batch negatives: the positives of the other rows of the batch.
 
-Where sequences stand end to end in a batch, the other positives of a row's user are
-columns with it whenever the row is, and the expected count of their items is their
-number, not (n - 1) q+.
+Where sequences stand end to end, the other positives of a row's user are columns with
+it whenever the row is: their expected count is their number, not (n - 1) q+.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Slots of each row: hard negatives mixed with easy ones.
 
-A row whose pool is empty draws easy negatives in place of the hard ones, so that the
-rows form two groups of different expected counts.
+A row whose pool is empty draws easy negatives alone: rows form two groups.
 """
 
 from dataclasses import dataclass
@@ -43,8 +42,7 @@ def switches(
 ) -> tuple[jax.Array, jax.Array]:
     """Chances a, b [] that an easy column and a hard slot count, in the shared layout.
 
-    With m columns and H slots H b / (m a + H b) = ratio, and one of a and b is 1, so
-    that no more draws are switched off than the ratio needs.
+    With m columns and H slots H b / (m a + H b) = ratio, and one of a and b is 1.
     """
     easy, hard = easy_num * ratio, hard_num * (1 - ratio)
     return (

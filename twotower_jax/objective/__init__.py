@@ -1,8 +1,7 @@
 """The optimum of any loss of samples, of this package or of another library.
 
 Free scores take the place of the towers in a small catalogue with known click
-probabilities. `audit` finds the scores at which the loss is smallest, and says by how
-much they differ from the log of the probabilities.
+probabilities; `audit` compares the optimum with their log.
 """
 
 from twotower_jax.objective.loss_audit import audit

@@ -29,8 +29,8 @@ def audit(
 
     Scores are those of the model, before the temperature. They are free, so that the
     objective alone decides the optimum, which should be log P(i | u) times the
-    temperature, up to a constant. A function that JAX cannot trace is differentiated by
-    finite differences, which see through a stopped gradient.
+    temperature, up to a constant. Finite differences, for a function that JAX cannot
+    trace, see through a stopped gradient.
 
     Args:
       loss: The function.
@@ -40,15 +40,14 @@ def audit(
       draws: Draws per row; not read in-batch, where rows have 63 negatives.
       temperature: Temperature by which the loss divides the scores.
       log_q: "probability" of one draw, or "count", the expected number in a row.
-      masks_hits: Whether the loss is meant to mask draws that equal the positive; None
-        where it is not known.
+      masks_hits: Whether the loss is meant to mask draws of the positive, or None.
 
     Returns:
       The card. ``print`` shows it; ``alarms`` is empty where the optimum is log P.
 
     Raises:
-      InputError: The function fails, or returns something else than one finite number,
-        or an argument is out of range.
+      InputError: The function fails or does not return one finite number, or an
+        argument is out of range.
 
     Examples:
       >>> import jax

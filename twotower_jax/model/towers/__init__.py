@@ -1,8 +1,7 @@
 """Models: a choice is one file with its keys, its formula and its registration.
 
-The classes are the choices of ``towers=``: `TOWERS` holds all of them by name, and
-`BASELINES` those that score items without towers. The numbers of a baseline are read
-beside another model too (``baselines=true``), so they have a section of their own.
+`TOWERS` holds the choices of ``towers=``, and `BASELINES` those without towers, whose
+numbers are read beside another model too (``baselines=true``) and have a section.
 """
 
 # The order of the names in help and tables.
