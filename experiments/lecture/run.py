@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -71,7 +71,8 @@ SCHEMA = {
     **{"setting": pl.String, "arm": pl.String, "value": pl.Float64, "seed": pl.Int64},
     **dict.fromkeys(["valid", *METRICS], pl.Float64),
     **{"steps": pl.Int64, "stopped": pl.String, "seconds": pl.Float64},
-    **{"data": pl.String, "run": pl.String},
+    # Checksum of the metrics of every query; null where queries.sha256 has it.
+    **{"data": pl.String, "run": pl.String, "queries": pl.String},
 }
 
 
@@ -116,7 +117,29 @@ def row(config: Config) -> dict[str, float | int | str | None]:
         "seconds": round(result["seconds"], 2),
         "data": (folder.read("manifest") or {})["data_fingerprint"],
         "run": folder.path.name,
+        "queries": checksum_of([query_values(folder.path)]),
     }
+
+
+def query_values(folder: Path) -> pl.DataFrame:
+    """Recall by truth and by log of every query of a run, by user."""
+    table = pl.read_parquet(folder / "queries.parquet")
+    table = table.sort("user", maintain_order=True)
+    truth = "true_recall@20" if "true_recall@20" in table.columns else None
+    return table.select(
+        pl.col("user").cast(pl.String),
+        (pl.col(truth) if truth else pl.lit(None, pl.Float64)).alias("truth"),
+        pl.col("recall@20").alias("log"),
+    )
+
+
+def checksum_of(tables: Iterable[pl.DataFrame]) -> str:
+    """SHA-256 of the values of tables, whatever the form of their file."""
+    digest = hashlib.sha256()
+    for table in tables:
+        for column in ("truth", "log"):
+            digest.update(table[column].fill_null(math.nan).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def main() -> None:
@@ -214,33 +237,35 @@ def write_stages() -> None:
 
 
 def write_queries(folder: Path) -> None:
-    """Write recall by truth and by log of every query, and their checksum.
+    """Write recall by truth and by log of every query of the runs that are in a folder.
 
-    The checksum is that of the values of all runs in the order of runs.csv, so that it
-    does not depend on the form of the file.
+    A run without a checksum of its own is one of `queries.sha256`, which has that of
+    all of them in the order of runs.csv, each behind its key.
 
     Args:
-      folder: of the studies, which holds the folders of all runs of runs.csv.
+      folder: of the studies, which holds the folders of runs of runs.csv.
     """
-    digest, parts = hashlib.sha256(), []
+    digest, parts, together = hashlib.sha256(), [], 0
     runs = pl.read_csv(HERE / "runs.csv", schema=SCHEMA)
     for run in runs.iter_rows(named=True):
         name = run["setting"] if run["setting"] in LOGS else "worlds"
-        path = folder / name / run["run"] / "queries.parquet"
-        table = pl.read_parquet(path).sort("user", maintain_order=True)
-        truth = "true_recall@20" if "true_recall@20" in table.columns else None
-        table = table.select(
-            *(pl.lit(run[key]).alias(key) for key in KEY),
-            pl.col("user").cast(pl.String),
-            (pl.col(truth) if truth else pl.lit(None, pl.Float64)).alias("truth"),
-            pl.col("recall@20").alias("log"),
-        )
-        digest.update(repr([run[key] for key in KEY]).encode())
-        for column in ("truth", "log"):
-            digest.update(table[column].fill_null(math.nan).to_numpy().tobytes())
-        parts.append(table)
+        path = folder / name / run["run"]
+        if not path.is_dir():
+            continue
+        table = query_values(path)
+        if run["queries"] is None:
+            together += 1
+            digest.update(repr([run[key] for key in KEY]).encode())
+            for column in ("truth", "log"):
+                digest.update(table[column].fill_null(math.nan).to_numpy().tobytes())
+        elif run["queries"] != checksum_of([table]):
+            raise SystemExit(f"{path} has other values than runs.csv")
+        parts.append(table.select(*(pl.lit(run[k]).alias(k) for k in KEY), pl.all()))
     pl.concat(parts).write_parquet(folder / "queries.parquet", compression="zstd")
-    (HERE / "queries.sha256").write_text(f"{digest.hexdigest()}  {len(runs)} runs\n")
+    print(f"{len(parts)} runs written")
+    known, _, number = (HERE / "queries.sha256").read_text().partition("  ")
+    if together == int(number.split()[0]):
+        print("equal" if digest.hexdigest() == known else f"differ: {digest.hexdigest()}")
 
 
 if __name__ == "__main__":
