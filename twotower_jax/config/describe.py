@@ -167,4 +167,4 @@ def value_text(value: Any) -> str:
 def declaration(name: str) -> Key | None:
     """Return the declaration of a key; None for a section or an unknown key."""
     fields = (item for key, item, *_ in walk() if key == name)
-    return next((made for item in fields if (made := declared(item))), None)
+    return next(filter(None, map(declared, fields)), None)

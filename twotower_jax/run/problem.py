@@ -293,7 +293,7 @@ def _hyper(
         ),
         filters=filters,
         terms=term_numbers(config, model, data, weights),
-        dropout={place: number(share) for place, share in dropout.items() if share},
+        dropout={name: number(share) for name, share in dropout.items() if share},
     )
 
 

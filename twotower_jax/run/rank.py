@@ -225,24 +225,24 @@ def write_tables(
 
 def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
     """Return the lists in long form: user, rank (from 1), item, score."""
-    user, rank_in_list, item, kept = _long(queries, ranking)
+    return _long(data.log.user_ids, data.log.item_ids, queries, ranking)
+
+
+def _long(
+    users: pl.Series, items: pl.Series, queries: QuerySet, ranking: Ranking
+) -> pl.DataFrame:
+    number, length = ranking.items.shape
+    ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)
+    codes = ranking.items.reshape(-1)
+    kept = codes >= 0
     return pl.DataFrame(
         {
-            "user": data.log.user_ids.gather(user),
-            "rank": rank_in_list,
-            "item": data.log.item_ids.gather(item),
+            "user": users.gather(np.repeat(queries.user, length)[kept]),
+            "rank": ranks[kept],
+            "item": items.gather(codes[kept]),
             "score": ranking.scores.reshape(-1)[kept],
         }
     )
-
-
-def _long(queries: QuerySet, ranking: Ranking) -> tuple[np.ndarray, ...]:
-    """User codes, ranks and item codes of all lists, and which entries exist."""
-    number, length = ranking.items.shape
-    items = ranking.items.reshape(-1)
-    ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)
-    kept = items >= 0
-    return np.repeat(queries.user, length)[kept], ranks[kept], items[kept], kept
 
 
 def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) -> None:
@@ -253,18 +253,11 @@ def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) 
     order by the score alone, so equal scores are written a step of float32 apart.
     """
     users, items = words(data.log.user_ids), words(data.log.item_ids)
-    scores, positives = distinct(ranking.scores), queries.positives
-    user, rank_in_list, item, kept = _long(queries, ranking)
-    lists = pl.DataFrame(
-        {
-            "user": users.gather(user),
-            "q0": "Q0",
-            "item": items.gather(item),
-            "rank": rank_in_list,
-            "score": scores.reshape(-1)[kept],
-            "tag": "twotower-jax",
-        }
-    )
+    spaced = ranking._replace(scores=distinct(ranking.scores))
+    lists = _long(users, items, queries, spaced)
+    q0, tag = pl.lit("Q0").alias("q0"), pl.lit("twotower-jax").alias("tag")
+    lists = lists.select("user", q0, "item", "rank", "score", tag)
+    positives = queries.positives
     judgements = pl.DataFrame(
         {
             "user": users.gather(queries.user[positives.rows]),

@@ -23,14 +23,7 @@ from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Terms
 from twotower_jax.negatives.source import Batch
 from twotower_jax.registry import join
-from twotower_jax.training.queries import (
-    QueryTower,
-    SummedRows,
-    drop_numbers,
-    embed_chunks,
-    gradient_of_chunks,
-    rows_of_chunk,
-)
+from twotower_jax.training import queries
 from twotower_jax.training.sources import mixture_of, row_masks, row_weights
 from twotower_jax.training.types import Negatives, Program, TrainData, TrainState
 from twotower_jax.training.updates import BagGradient, TouchedRows, as_bags
@@ -96,7 +89,7 @@ class Context(NamedTuple):
 
 
 def tower_inputs(
-    program: Program, data: TrainData, state: TrainState, queries: Inputs, draws: Draws
+    program: Program, data: TrainData, state: TrainState, query: Inputs, draws: Draws
 ) -> TowerInputs:
     """Inputs of both towers for a batch at the state's step.
 
@@ -115,7 +108,7 @@ def tower_inputs(
     candidates = inputs_of_items(structure.model, data.entities, ids, distinct=distinct)
     item_terms = [term for term in program.terms if isinstance(term, ItemTerm)]
     terms = {term.name: term_inputs(term, program, data, state) for term in item_terms}
-    return TowerInputs(queries, candidates, place, terms)
+    return TowerInputs(query, candidates, place, terms)
 
 
 def term_inputs(
@@ -154,7 +147,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
     for learned in weights.log_temperature:
         log_temperature = learned
     query, candidates = _embed(context, weights)
-    query = drop_numbers(context.program, context.state, query)
+    query = queries.drop_numbers(context.program, context.state, query)
     query = query * jnp.exp(-log_temperature)
     scores = batch_scores(context, query, candidates)
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
@@ -270,15 +263,15 @@ def loss_and_gradient(
 ) -> tuple[tuple[jax.Array, jax.Array], Weights]:
     """The result of `loss_of_batch` and its gradient, queries in chunks if many."""
     model, inputs = context.program.structure.model, context.inputs.query
-    chunk = rows_of_chunk(model, inputs)
+    chunk = queries.rows_of_chunk(model, inputs)
     if not chunk:
         return _loss_and_gradient(context, weights)
     tables = context.state.params["tables"]
-    queries = QueryTower(model, inputs, weights.dense, weights.query, tables)
-    embedded = embed_chunks(queries, chunk)
+    tower = queries.QueryTower(model, inputs, weights.dense, weights.query, tables)
+    embedded = queries.embed_chunks(tower, chunk)
     weights = weights._replace(query={}, embedded=(embedded,))
     result, gradient = _loss_and_gradient(context, weights)
-    own, rows = gradient_of_chunks(queries, chunk, gradient.embedded[0])
+    own, rows = queries.gradient_of_chunks(tower, chunk, gradient.embedded[0])
     dense = jax.tree.map(jnp.add, gradient.dense, own)
     return result, gradient._replace(dense=dense, query=rows)
 
@@ -387,7 +380,7 @@ def _of_side(
     for name, bag in entities.inputs.bags.items():
         decay = _bag_decay(entities, bag)
         summed = gradient[name]
-        if isinstance(summed, SummedRows):
+        if isinstance(summed, queries.SummedRows):
             factor = jnp.zeros(len(summed.ids), decay.dtype)
             factor = factor.at[summed.place].add(decay.reshape(-1), mode="drop")
             rows = TouchedRows(summed.ids, summed.gradient, summed.gradient)

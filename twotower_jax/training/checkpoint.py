@@ -62,10 +62,10 @@ def check_place(folder: Path) -> None:
     A checkpoint is written and removed within the folder of its run. One process saves
     by another path to a folder that Orbax takes for a pattern; several cannot.
     """
-    place = Path(folder) / PLACE
-    if place.is_symlink():
+    own = Path(folder) / PLACE
+    if own.is_symlink():
         raise InputError(
-            f"{place} is a link, and nothing outside of the folder of a run is written "
+            f"{own} is a link, and nothing outside of the folder of a run is written "
             "or removed; move the checkpoints there, or set output= to a folder where "
             "they fit"
         )
@@ -179,7 +179,7 @@ class Checkpoints:
         with _params_read(path):
             loaded = read_any_arrays(path)
         leaves = jax.tree_util.tree_leaves_with_path(loaded["params"])
-        return {path_name(place): np.asarray(leaf) for place, leaf in leaves}
+        return {path_name(names): np.asarray(leaf) for names, leaf in leaves}
 
 
 @contextmanager
@@ -222,11 +222,11 @@ def save_arrays(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None
     with (
         _turn,
         _saving(tree),
-        _named_plainly(path) as place,
+        _named_plainly(path) as plain,
         _late_writes_ignored(),
         writing(path),
     ):
-        _orbax().save(str(place), tree, overwrite=True)
+        _orbax().save(str(plain), tree, overwrite=True)
         if leads():
             to_disk(path)
     if leads():

@@ -140,7 +140,7 @@ def update_table(
         here = jax.lax.dynamic_slice_in_dim(padded, turn * block, block)
 
         def update_part(turn: jax.Array, carry: Updated) -> Updated:
-            ids, some, factor = (
+            ids, summed, factor = (
                 jax.lax.dynamic_slice_in_dim(x, turn * part, part)
                 for x in (here, gradient, decay)
             )
@@ -148,7 +148,7 @@ def update_table(
             # Adam's number of steps, which all rows share, grows by one per step.
             before = _with_rows(state, after, table)
             values = table.at[ids].get(mode="fill", fill_value=0)
-            touched = TouchedRows(ids, values, some + factor[:, None] * values)
+            touched = TouchedRows(ids, values, summed + factor[:, None] * values)
             return update_rows(optimizer, table, before, touched)
 
         left = jnp.clip(number - turn * block, 1, block)
@@ -260,8 +260,8 @@ def as_bags(rows: TouchedRows | BagGradient) -> BagGradient:
     """Rows with their gradient as bags of one row."""
     if isinstance(rows, BagGradient):
         return rows
-    one = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
-    return BagGradient(rows.ids[:, None], one, rows.gradient, jnp.zeros_like(one))
+    ones = jnp.ones((rows.ids.shape[0], 1), rows.gradient.dtype)
+    return BagGradient(rows.ids[:, None], ones, rows.gradient, jnp.zeros_like(ones))
 
 
 def _block_gradient(
