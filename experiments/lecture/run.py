@@ -265,7 +265,9 @@ def write_queries(folder: Path) -> None:
     print(f"{len(parts)} runs written")
     known, _, number = (HERE / "queries.sha256").read_text().partition("  ")
     if together == int(number.split()[0]):
-        print("equal" if digest.hexdigest() == known else f"differ: {digest.hexdigest()}")
+        print(
+            "equal" if digest.hexdigest() == known else f"differ: {digest.hexdigest()}"
+        )
 
 
 if __name__ == "__main__":
