@@ -224,7 +224,7 @@ class _Rows(NamedTuple):
     say: Say
 
     def parts(self, name: str, what: str | None = None) -> Iterator[pl.Series]:
-        """Yield a column, part by part, and tell of its rows."""
+        """Yield a column, part by part, and report the number of its rows."""
         done = 0
         for frame in read_chunks(self.chunks, [name], self.schema):
             done += len(frame)
