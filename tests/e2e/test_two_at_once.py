@@ -149,15 +149,14 @@ def test_a_report_waits_for_another_one_of_its_folder(tmp_path, monkeypatch, cap
     assert not remains(folder)
 
 
-@pytest.mark.parametrize("call", ["dump", "unlink"])
+@pytest.mark.parametrize("call", ["write_text", "unlink"])
 def test_a_lock_whose_file_cannot_be_written_or_removed_is_free(
     call, tmp_path, monkeypatch
 ):
     def failing(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner = {"dump": folder_module.json, "unlink": type(tmp_path)}[call]
-    monkeypatch.setattr(owner, call, failing)
+    monkeypatch.setattr(type(tmp_path), call, failing)
     with pytest.raises(OSError, match="No space"), held(tmp_path / "a", False, quiet):
         pass
     monkeypatch.undo()
@@ -166,29 +165,13 @@ def test_a_lock_whose_file_cannot_be_written_or_removed_is_free(
     assert not remains(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "number, text, tries",
-    [(errno.ESTALE, "", 2), (errno.ENOLCK, "has no locks", 1)],
-    ids=["a file that another host replaces", "a file system without locks"],
-)
-def test_an_error_of_a_lock_is_tried_again_or_said(
-    number, text, tries, tmp_path, monkeypatch
-):
-    flock, errors, said = (
-        folder_module.fcntl.flock,
-        [OSError(number, "of the disk")],
-        [],
-    )
-    calls = []
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    said = []
 
-    def failing(file, how):
-        calls.append(how)
-        if errors:
-            raise errors.pop()
-        flock(file, how)
+    def failing(*_, **__):
+        raise OSError(errno.ENOLCK, "of the disk")
 
-    monkeypatch.setattr(folder_module.fcntl, "flock", failing)
+    monkeypatch.setattr(folder_module.FileLock, "acquire", failing)
     with held(tmp_path / "a", False, said.append):
-        assert len(calls) == tries and text in "".join(said)
-        assert bool(said) == bool(text)
+        assert "has no locks (of the disk): start one process" in "".join(said)
     assert not remains(tmp_path)

@@ -9,18 +9,16 @@ version 0.1.0 have none and are read as they are.
 
 import copy
 import errno
-import fcntl
 import json
 import os
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
 from twotower_jax.config.parse_text import parse_json, parse_yaml
@@ -287,16 +285,10 @@ def damage(folder: Path, sums: Mapping[str, object], *names: str) -> str | None:
 
 
 # --- the lock -------------------------------------------------------------------------
-#
-# Of the operating system, on a file beside the folder, which names its holder. It ends
-# with the process that holds it, and reaches other hosts of a shared file system.
 
 SECONDS = 1.0  # between two looks at a lock of another process
-# Errors of a file that another host of a shared file system has removed.
-GONE = (errno.ENOENT, errno.ESTALE)
-TRIES, PAUSE = 100, 0.02  # to take a lock that is removed; seconds between them
 # Errors of a file system without locks.
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 
 
 @contextmanager
@@ -308,20 +300,30 @@ def held(
 ) -> Iterator[None]:
     """Context in which no other process works on a folder, which need not exist.
 
-    BusyError where another process holds it, unless it is to be waited for.
+    BusyError where another process holds it, unless it is to be waited for. The lock is
+    one of the operating system on a file beside the folder, which names its holder.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path, said = folder.with_name(f".{folder.name}.lock"), False
-    while (file := _taken(path, say)) is None:
-        text = f"{folder} is in use by {_holder(path)}"
-        if not wait or stopped():
-            raise BusyError(f"{text}; wait for its end, or choose another name=")
-        if not said:
-            say(f"{text}; waiting for its end")
-            said = True
-        time.sleep(SECONDS)
+    path = folder.with_name(f".{folder.name}.lock")
+    lock = FileLock(path, is_singleton=False)
     try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        text = f"{folder} is in use by {_holder(path)}"
+        if wait:
+            say(f"{text}; waiting for its end")
+            with suppress(Timeout):
+                lock.acquire(poll_interval=SECONDS, cancel_check=stopped)
+        if not lock.is_locked:
+            remedy = "wait for its end, or choose another name="
+            raise BusyError(f"{text}; {remedy}") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        say(f"{folder.parent} has no locks ({error.strerror}): start one process")
+    try:
+        path.write_text(json.dumps({"process": os.getpid(), "host": platform.node()}))
         for draft in folder.glob(".*.tmp"):  # of processes that ended as they wrote
             draft.unlink(missing_ok=True)
         yield
@@ -330,49 +332,16 @@ def held(
         try:
             path.unlink(missing_ok=True)
         finally:
-            file.close()
+            lock.release()
         with suppress(OSError):  # a parent holds files
             for parent in made:
                 parent.rmdir()
-
-
-def _taken(path: Path, say: Callable[[str], None]) -> IO[str] | None:
-    """Return the locked file, or None where another process holds it."""
-    for _ in range(TRIES):
-        with ExitStack() as stack:
-            try:
-                file = stack.enter_context(path.open("a+", encoding="utf-8"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return None
-            except OSError as error:
-                if error.errno in GONE:
-                    time.sleep(PAUSE)
-                    continue
-                if error.errno not in NO_LOCKS:
-                    error.filename = error.filename or str(path)
-                    raise
-                say(f"{path.parent} has no locks ({error.strerror}): start one process")
-            there = False
-            with suppress(FileNotFoundError):  # its holder has removed it meanwhile
-                there = os.path.samestat(path.stat(), os.fstat(file.fileno()))
-            if there:
-                now = datetime.now().astimezone().isoformat(timespec="seconds")
-                holder = {"host": platform.node(), "process": os.getpid(), "since": now}
-                file.truncate(0)
-                json.dump(holder, file)
-                file.flush()
-                stack.pop_all()
-                return file
-        time.sleep(PAUSE)
-    raise BusyError(f"{path} is taken and removed by others; start the command again")
 
 
 def _holder(path: Path) -> str:
     """Return the holder that the file of a lock names, in words."""
     try:
         holder = parse_json(read_text(path))
-        since = holder["since"]
-        return f"process {holder['process']} on {holder['host']} since {since}"
+        return f"process {holder['process']} on {holder['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
