@@ -4,9 +4,9 @@ import numpy as np
 from rich.console import Console
 
 from helpers.problems import as_loaded, small_problem
+from twotower_jax.progress import TrainingProgress
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, fit
-from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.schedule import Schedule
 
 USERS, ITEMS, BATCH, NUMBER = 6, 8, 4, 30

@@ -26,9 +26,9 @@ from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items
 from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.negatives import masks
+from twotower_jax.progress import TrainingProgress
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, Trainer, fit
-from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.schedule import Schedule
 from twotower_jax.training.step import run_steps
 

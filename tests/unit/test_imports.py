@@ -15,7 +15,7 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # own room and from rooms further up, never from one further down.
 ROOMS = (
     (
-        *("errors", "keys", "compiler", "lazy", "registry"),
+        *("errors", "keys", "compiler", "lazy", "registry", "progress"),
         *("data.memory", "data.shards", "data.mapped", "data.user_ranges"),
     ),
     # Choices, from which the configuration is made.

@@ -21,6 +21,7 @@ import twotower_jax.sweeps.plugins  # noqa: F401
 from twotower_jax.commands.join import joined, without_join
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
+from twotower_jax.progress import make_console
 from twotower_jax.run.folder import run_folder
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
@@ -36,7 +37,6 @@ from twotower_jax.sweeps.compose import (
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
 from twotower_jax.sweeps.overrides import check_config_dir
 from twotower_jax.sweeps.wrong_words import explained
-from twotower_jax.training.progress import make_console
 from twotower_jax.training.signals import Stopped
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
+from twotower_jax.progress import ProgressLine, TrainingProgress
 from twotower_jax.run import checks, evaluate, loader, processes, rank, updates
 from twotower_jax.run.folder import ON_VALIDATION, RunFolder, held, run_folder
 from twotower_jax.run.loader import Loaded
@@ -28,7 +29,6 @@ from twotower_jax.run.truth import shared_stage_truth
 from twotower_jax.training.checkpoint import Checkpoints, check_place
 from twotower_jax.training.loop import Hooks, fit, learned_temperature
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.progress import ProgressLine, TrainingProgress
 from twotower_jax.training.schedule import Notes
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import ArmSteps

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import InputError
+from twotower_jax.progress import make_console
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.sweeps.compose import FilesOnce, command_line, compose_all, to_config
 from twotower_jax.sweeps.jobs import EXPECTED, SWEEP
-from twotower_jax.training.progress import make_console
 
 Words = tuple[str, ...]
 

@@ -98,7 +98,7 @@ def print_warning(text: str) -> None:
 
 def print_line(text: str) -> None:
     """Print a line of a sweep."""
-    from twotower_jax.training.progress import make_console
+    from twotower_jax.progress import make_console
 
     make_console().print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -25,11 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from twotower_jax.config import Config
 from twotower_jax.config.convert import section_of
 from twotower_jax.errors import InputError
+from twotower_jax.progress import make_console
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.compose import command_line, compose_job, job_config
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.options import FusedOptions, Options
-from twotower_jax.training.progress import make_console
 
 PLUGIN = "hydra_plugins.twotower_jax"
 

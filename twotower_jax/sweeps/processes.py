@@ -31,11 +31,11 @@ from rich.console import Console
 from twotower_jax.compiler import set_up
 from twotower_jax.config import Config
 from twotower_jax.errors import LostProcessError, file_error, shown
+from twotower_jax.progress import ProgressLine, make_console
 from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.folder import run_folder
 from twotower_jax.run.loader import cached_loader
 from twotower_jax.sweeps.jobs import EXPECTED, FailedJobError
-from twotower_jax.training.progress import ProgressLine, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 
 SECONDS = 0.2  # between two looks at the signal that ends a sweep
@@ -207,7 +207,7 @@ def serve(channel_number: int) -> None:
 
 
 class _Line:
-    """A `training.progress.ProgressLine` whose calls are sent."""
+    """A `progress.ProgressLine` whose calls are sent."""
 
     def __init__(self, channel: Connection):
         self._channel = channel

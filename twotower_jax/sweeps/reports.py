@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from twotower_jax.compiler import set_up
+from twotower_jax.progress import make_console
 from twotower_jax.report.console import print_study
 from twotower_jax.report.html import write_report
 from twotower_jax.report.objective import study_cards
 from twotower_jax.study.description import Description
 from twotower_jax.study.load import load_study
-from twotower_jax.training.progress import make_console
 
 # Name of the lock in the folder of a report, one writer at a time.
 REPORT = "report"

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from twotower_jax.config import Config
 from twotower_jax.errors import BusyError
+from twotower_jax.progress import SweepProgress, make_console
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.folder import RunFolder, run_folder
@@ -39,7 +40,6 @@ from twotower_jax.run.loader import (
 from twotower_jax.run.problem import finds_length, make_problem
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.processes import WorkerPool, own_cores
-from twotower_jax.training.progress import SweepProgress, make_console
 from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from twotower_jax.config import Config, to_dict
 from twotower_jax.errors import InputError, closest
+from twotower_jax.progress import make_console
 from twotower_jax.report.selected import chosen_lines
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder, run_folder
@@ -55,7 +56,6 @@ from twotower_jax.sweeps.compose import FilesOnce, compose_job, job_config
 from twotower_jax.sweeps.jobs import SWEEP, Countdown
 from twotower_jax.sweeps.options import Options
 from twotower_jax.sweeps.wrong_words import parse_sweep
-from twotower_jax.training.progress import make_console
 
 OPTION = "hydra.sweeper.selection"
 

@@ -20,8 +20,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +28,8 @@ import jax
 import numpy as np
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import checksum, draft_of, scratch, to_disk, writing
-from twotower_jax.data.processes import alone, leads, meet
+from twotower_jax.data.drafts import checksum, draft_of, to_disk, writing
+from twotower_jax.data.processes import leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.errors import InputError
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -38,8 +37,6 @@ from twotower_jax.training.types import TrainState
 
 PLACE = "checkpoints"
 CHUNK_BYTES = 2**23
-# Characters of the patterns of file names.
-PATTERNS = frozenset("*?[")
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
 
@@ -57,11 +54,7 @@ class DamagedError(ValueError):
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern.
-
-    A checkpoint is written and removed within the folder of its run. One process saves
-    by another path to a folder that Orbax takes for a pattern; several cannot.
-    """
+    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern."""
     own = Path(folder) / PLACE
     if own.is_symlink():
         raise InputError(
@@ -70,11 +63,10 @@ def check_place(folder: Path) -> None:
             "they fit"
         )
     path = str(Path(folder).absolute())
-    patterns = sorted(PATTERNS & set(path))
-    if patterns and not alone():
+    if patterns := sorted(set(path) & set("*?[")):
         raise InputError(
             f"output: the folder {path} has {patterns[0]} in its path, below which "
-            "several processes cannot save; set output= to a folder without * ? [, or "
+            "checkpoints cannot be saved; set output= to a folder without * ? [, or "
             "start the command in one"
         )
 
@@ -219,14 +211,8 @@ def save_arrays(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None
     """Write a tree of arrays and its notes; they count when the notes are there."""
     if leads():
         notes_of(path).unlink(missing_ok=True)
-    with (
-        _turn,
-        _saving(tree),
-        _named_plainly(path) as plain,
-        _late_writes_ignored(),
-        writing(path),
-    ):
-        _orbax().save(str(plain), tree, overwrite=True)
+    with _turn, _saving(tree), _late_writes_ignored(), writing(path):
+        _orbax().save(str(path), tree, overwrite=True)
         if leads():
             to_disk(path)
     if leads():
@@ -259,8 +245,10 @@ def read_arrays(path: Path, like: dict[str, Any], layout: Layout) -> dict[str, A
     """Arrays of known shapes, saved from any layout."""
     wanted = layout.stored(like)
     with _turn, _damaged():
+        notes = notes_of(path)
+        stored = parse_json(notes.read_text("utf-8")) if notes.exists() else {}
         # Compared first: a read that fails half-way leaves other reads open.
-        if not _same_arrays(_stored_shapes(path), wanted, layout):
+        if "arrays" in stored and not _same_arrays(stored["arrays"], wanted, layout):
             raise DamagedError("it has other arrays")
         with _padding():
             return _orbax().load(str(path), wanted)
@@ -291,20 +279,6 @@ def _shapes(tree: Any) -> dict[str, Any]:
         path_name(path): [list(leaf.shape), str(leaf.dtype)]
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-
-
-def _stored_shapes(path: Path) -> dict[str, Any]:
-    """Return the arrays of a folder by its notes, or by Orbax where they lack them.
-
-    Each look of Orbax at a folder leaves about 35 kB in the process: lists that
-    TensorStore makes of JSON are never freed.
-    """
-    notes = notes_of(path)
-    kept = parse_json(notes.read_text(encoding="utf-8")) if notes.exists() else {}
-    if "arrays" in kept:
-        return kept["arrays"]
-    stored: Any = _orbax().metadata(str(path))
-    return _shapes(stored.metadata)
 
 
 def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
@@ -350,14 +324,6 @@ def _orbax() -> Any:
     """Return Orbax, imported on use: a fifth of a second of every start."""
     from orbax.checkpoint import v1
 
-    with suppress(ImportError):  # a private module, which another version may not have
-        # Orbax logs how many bytes TensorStore moved, and TensorStore never frees the
-        # lists that it returns: 20 kB at each save.
-        counts: Any = import_module(
-            "orbax.checkpoint._src.serialization.tensorstore_utils"
-        )
-        if hasattr(counts, "get_tensorstore_raw_bytes"):
-            counts.get_tensorstore_raw_bytes = lambda *_: 0
     return v1
 
 
@@ -392,23 +358,6 @@ def _padding() -> Any:
     context = _orbax().Context()
     context.array.loading.enable_padding_and_truncation = True
     return context
-
-
-@contextmanager
-def _named_plainly(path: Path) -> Iterator[Path]:
-    """Context with a path to the same place that Orbax does not take for a pattern.
-
-    It looks for the parts of a checkpoint by patterns, and below a folder such as
-    ``a[1]`` it would leave them where it does not read them.
-    """
-    if not PATTERNS & set(str(path)):
-        yield path
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with scratch() as folder:
-        link = folder / PLACE
-        link.symlink_to(path.parent, target_is_directory=True)
-        yield link / path.name
 
 
 @contextmanager

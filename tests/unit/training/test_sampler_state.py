@@ -7,9 +7,9 @@ from helpers.problems import as_loaded, small_problem, zipf_clicks
 from helpers.quick import quick
 from rich.console import Console
 
+from twotower_jax.progress import TrainingProgress
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.loop import Hooks, fit
-from twotower_jax.training.progress import TrainingProgress
 from twotower_jax.training.schedule import Schedule
 
 USERS, ITEMS, STEPS = 12, 30, 24

@@ -1,14 +1,9 @@
-"""Progress of a run or a sweep: a live line where it can be redrawn, else plain lines.
+"""Progress of a run or a sweep: a live line on a terminal, else plain lines."""
 
-A terminal and the cell of a notebook redraw their line."""
-
-import contextvars
-import functools
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,26 +16,7 @@ def in_notebook() -> bool:
     return bool(getattr(sys.modules["IPython"].get_ipython(), "kernel", False))
 
 
-class CellLine:
-    """One output of the running cell, whose text is replaced, also from threads."""
-
-    def __init__(self) -> None:
-        self._context = contextvars.copy_context()
-        self._update: Callable[..., Any] = self._display
-
-    def show(self, text: str) -> None:
-        """Replace the text."""
-        # The context holds the cell that outputs belong to.
-        self._context.run(self._update, {"text/plain": text}, raw=True)
-
-    def _display(self, content: dict[str, Any], raw: bool) -> None:
-        from IPython.display import display  # type: ignore[import-not-found]
-
-        self._update = display(content, raw=raw, display_id=True).update
-
-
-# Least time between two plain lines, and between two texts of a cell's line.
-PLAIN_SECONDS, CELL_SECONDS = 10.0, 0.5
+PLAIN_SECONDS = 10.0  # least time between two plain lines
 # Share of the work of a sweep after which its time left is shown.
 KNOWN = 0.02
 
@@ -88,26 +64,21 @@ class _Line:
             self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task("", total=total, completed=done, text="")
             self._bar.start()
-        self._in_cell = in_notebook() and console.file is sys.stdout
-        print_line = functools.partial(console.print, highlight=False, soft_wrap=True)
-        self._show = CellLine().show if self._in_cell else print_line
-        self._seconds = CELL_SECONDS if self._in_cell else PLAIN_SECONDS
+        self._console = console
         self._last = time.perf_counter()
 
     def update(self, done: float, total: int, text: str, plain: str) -> None:
         """Redraw the line with ``text``, or show ``plain`` if it is time."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, text=text)
-        elif (now := time.perf_counter()) - self._last > self._seconds:
+        elif (now := time.perf_counter()) - self._last > PLAIN_SECONDS:
             self._last = now
-            self._show(plain)
+            self._console.print(plain, highlight=False, soft_wrap=True)
 
-    def close(self, last: str) -> None:
-        """End the line; that of a cell keeps the last text."""
+    def close(self) -> None:
+        """End the line."""
         if self._bar is not None:
             self._bar.stop()
-        elif self._in_cell and last:
-            self._show(last)
 
 
 class TrainingProgress:
@@ -120,17 +91,16 @@ class TrainingProgress:
         self._line = _Line(console, "training", form, total, start)
         self._total, self._batch, self._metric = total, batch, metric
         self._begin, self._start = time.perf_counter(), start
-        self._value = self._last = ""
+        self._value = ""
 
     def update(self, step: int, loss: float, rate: float) -> None:
         """Show the number of steps done, their rate, and the loss of the last one."""
         speed = f"{rate * self._batch:,.0f} examples/s  " if rate else ""
         text = f"{speed}loss {loss:.4f}{self._value}"
-        self._last = f"step {step}/{self._total}  {text}"
         # Validation takes time too, unlike in the rate.
         spent = time.perf_counter() - self._begin
         left = (self._total - step) * spent / (step - self._start)
-        plain = f"{self._last}  at most {left:.0f} s left"
+        plain = f"step {step}/{self._total}  {text}  at most {left:.0f} s left"
         self._line.update(step, self._total, text, plain)
 
     def validated(self, metrics: dict[str, float]) -> None:
@@ -139,7 +109,7 @@ class TrainingProgress:
 
     def close(self) -> None:
         """End the line."""
-        self._line.close(self._last)
+        self._line.close()
 
 
 class SweepProgress:
@@ -160,9 +130,8 @@ class SweepProgress:
         return self._runs[-1]
 
     def close(self) -> None:
-        """End the line; that of a cell keeps the number of runs."""
-        ended, todo = self._counts()
-        self._line.close(f"runs {ended}/{todo} done" if todo else "")
+        """End the line."""
+        self._line.close()
 
     def _counts(self) -> tuple[int, int]:
         """Return how many runs have ended, and of how many."""
