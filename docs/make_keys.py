@@ -45,7 +45,7 @@ keys at once; a table after the keys of a section lists them. In Python a sectio
 names its file has its values: `from_dict({"data": {"source": "table", ...}})` is
 `data=table`.
 
-This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
+This page is written by `python docs/make_keys.py` from the dataclasses of the sections.
 """
 BEGIN, END = "<!-- keys: python docs/make_keys.py -->\n", "<!-- /keys -->"
 

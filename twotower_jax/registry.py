@@ -15,6 +15,7 @@ others. Checks, tables of keys and ``--help`` are made from the declarations.
 import copy
 import dataclasses
 import functools
+import json
 import re
 import shlex
 import threading
@@ -311,6 +312,17 @@ def sections(kind: type) -> dict[str, type]:
         for name, hint in get_type_hints(kind).items()
         if isinstance(hint, type) and dataclasses.is_dataclass(hint)
     }
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries of plain values.
+
+    Examples:
+      >>> from twotower_jax import Config
+      >>> to_dict(Config())["evaluation"]["k"]
+      [10, 20, 50, 100]
+    """
+    return json.loads(json.dumps(dataclasses.asdict(section)))
 
 
 def check_keys(section: Any, name: str) -> None:

@@ -9,10 +9,9 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 import os
 from dataclasses import dataclass, field, replace
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
-from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.config.training import TrainingConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
 from twotower_jax.model.towers import (
@@ -24,6 +23,7 @@ from twotower_jax.model.towers import (
     TwoTower,
 )
 from twotower_jax.negatives import EASY, HARD
+from twotower_jax.negatives.config import NegativesConfig
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
 from twotower_jax.registry import check_inside, check_keys, key, section

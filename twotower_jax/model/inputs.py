@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.arrays.shards import take_known
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.data.shards import take_known
 from twotower_jax.model import embeddings as emb
 from twotower_jax.model.history import HistoryInputs, history_inputs, place_inputs
 from twotower_jax.model.sequence import stream_tokens

@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from twotower_jax import keys
+from twotower_jax.arrays.place_rows import place_rows
+from twotower_jax.arrays.shards import BY_ROWS, on_all, stored_rows, table_shards
 from twotower_jax.data.feed import Entities, Queries
-from twotower_jax.data.place_rows import place_rows
-from twotower_jax.data.shards import BY_ROWS, on_all, stored_rows, table_shards
 from twotower_jax.model.embeddings import gather, gather_bags, init_table, look_up
 from twotower_jax.model.history import history_vectors
 from twotower_jax.model.inputs import Inputs, candidate_inputs, query_inputs

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.data.shards import take
+from twotower_jax.arrays.shards import take
 from twotower_jax.losses import blockwise
 from twotower_jax.losses.logits import Scores
 from twotower_jax.losses.terms import ItemTerm

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from twotower_jax.data.processes import put
-from twotower_jax.data.shards import BY_ROWS, TABLE, WHOLE, stored_rows
+from twotower_jax.arrays.processes import put
+from twotower_jax.arrays.shards import BY_ROWS, TABLE, WHOLE, stored_rows
 
 
 def place_rows(mesh: Mesh, tree: Any) -> Any:
