@@ -21,7 +21,16 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    get_type_hints,
+)
 
 from twotower_jax.errors import InputError, unknown
 
@@ -346,6 +355,26 @@ def check_keys(section: Any, name: str) -> None:
         else:
             for part in value if isinstance(value, tuple) else (value,):
                 made.check(key, part)
+
+
+@dataclass_transform(eq_default=False)
+def keys_of(name: str) -> Callable[[type[T]], type[T]]:
+    """Decorator of the dataclass of a section, whose values are checked when made.
+
+    ``name`` is as of `check_keys`. ``__post_init__`` of the class has further checks.
+    """
+
+    def declare(section: type[T]) -> type[T]:
+        further = section.__dict__.get("__post_init__", lambda self: None)
+
+        def post_init(self: Any) -> None:
+            check_keys(self, name)
+            further(self)
+
+        section.__post_init__ = post_init  # type: ignore[attr-defined]
+        return dataclasses.dataclass(unsafe_hash=True)(section)
+
+    return declare
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ from twotower_jax.negatives import EASY, HARD
 from twotower_jax.negatives.config import NegativesConfig
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_inside, check_keys, key, section
+from twotower_jax.registry import check_inside, key, keys_of, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
@@ -48,7 +48,7 @@ class BaselineConfig:
     ials: IalsConfig = field(default_factory=IalsConfig)
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("")
 class Config:
     """One run. Its hash names the run's folder."""
 
@@ -104,7 +104,6 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "")
         self.output = os.path.expanduser(self.output)
         if self.name == SOURCE_NAME:
             self.name = self.data.source  # checked with the names of sources

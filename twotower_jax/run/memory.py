@@ -15,9 +15,8 @@ import polars as pl
 from jax.extend.core import jaxprs_in_params
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-from twotower_jax.arrays.place_rows import by_rows
 from twotower_jax.arrays.processes import alone
-from twotower_jax.arrays.shards import DATA, TABLE, stored_rows
+from twotower_jax.arrays.shards import DATA, TABLE, by_rows, stored_rows
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import all_values
 from twotower_jax.data.block_order import BLOCK, WINDOW

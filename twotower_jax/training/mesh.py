@@ -5,7 +5,7 @@ of its devices. Tables and their optimizer states are spread by rows over the ax
 ``table`` (`twotower_jax.arrays.shards`) and copied along ``data``, and so are arrays
 with an entry per item or user (alias table, log q), memories with a row per user
 (mined items, k-th scores), the buckets of streamed frequencies, and all training data
-(`twotower_jax.arrays.place_rows`). Everything else is whole on every device, and the
+(`twotower_jax.arrays.shards`). Everything else is whole on every device, and the
 compiler sums gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.arrays.place_rows import by_rows, place_rows
 from twotower_jax.arrays.processes import alone, put
 from twotower_jax.arrays.shards import (
     BY_COLUMNS,
@@ -27,6 +26,8 @@ from twotower_jax.arrays.shards import (
     DATA,
     TABLE,
     WHOLE,
+    by_rows,
+    place_rows,
     stored_rows,
     table_shards,
 )
