@@ -14,8 +14,8 @@ import time
 import numpy as np
 
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import simulate, true_top_k
-from twotower_jax.data.simulator.record import prepare
+from twotower_jax.data.simulator.facts import true_top_k
+from twotower_jax.data.simulator.record import prepare, simulate
 from twotower_jax.sweeps.compose import compose_config
 
 WORLDS = {"default": "simulator", "large": "simulator_large"}

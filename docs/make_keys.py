@@ -1,17 +1,17 @@
-"""Write the tables of keys from the declarations in twotower_jax/config.
+"""Write the tables of keys from the declarations of the sections.
 
 ``python docs/make_keys.py`` writes docs/reference-keys.md and the table of the
 simulator's README. A test checks that both are up to date.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
 from twotower_jax.commands.advise import advise_rows
-from twotower_jax.config.describe import KeyRow, describe_keys, key_table, value_text
+from twotower_jax.config.describe import KeyRow, describe_keys, value_text
 from twotower_jax.config.options import Option, all_options, family_of_group
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.run.checks import registered_names
@@ -45,7 +45,7 @@ keys at once; a table after the keys of a section lists them. In Python a sectio
 names its file has its values: `from_dict({"data": {"source": "table", ...}})` is
 `data=table`.
 
-This page is written by `python docs/make_keys.py` from `twotower_jax/config/`.
+This page is written by `python docs/make_keys.py` from the dataclasses of the sections.
 """
 BEGIN, END = "<!-- keys: python docs/make_keys.py -->\n", "<!-- /keys -->"
 
@@ -65,6 +65,20 @@ def page() -> str:
         parts.append(f"## {name or 'The run'}\n\n{key_table(keys)}")
         parts += option_table(name.replace(".", "/"))
     return "\n".join(parts)
+
+
+def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
+    """Return rows as a table in Markdown, keys without a prefix."""
+    lines = [
+        "| key | type | default | allowed | meaning | example |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, kind, default, allowed, doc, example in rows:
+        name = key.removeprefix(prefix)
+        lines.append(
+            f"| `{name}` | {kind} | `{default}` | {allowed} | {doc} | `{example}` |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def option_table(group: str) -> list[str]:

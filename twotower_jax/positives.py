@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import np
-from twotower_jax.registry import Choice, Choices, check_keys, check_local, key
+from twotower_jax.registry import Choice, Choices, check_local, key, keys_of
 
 POSITIVES: Choices[Positives] = Choices("positives.strategy")
 
@@ -28,7 +28,7 @@ def _has_lists(values: Mapping[str, Any]) -> bool:
     return values["positives.lists.path"] is not None
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("positives.lists")
 class ListsConfig:
     """Positives from the lists of another model, in training alone."""
 
@@ -56,7 +56,6 @@ class ListsConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "positives.lists")
         if self.path is not None:
             check_local("positives.lists.path", self.path)
             self.path = os.path.expanduser(self.path)

@@ -15,12 +15,22 @@ others. Checks, tables of keys and ``--help`` are made from the declarations.
 import copy
 import dataclasses
 import functools
+import json
 import re
 import shlex
 import threading
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    get_type_hints,
+)
 
 from twotower_jax.errors import InputError, unknown
 
@@ -313,6 +323,17 @@ def sections(kind: type) -> dict[str, type]:
     }
 
 
+def to_dict(section: Any) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries of plain values.
+
+    Examples:
+      >>> from twotower_jax import Config
+      >>> to_dict(Config())["evaluation"]["k"]
+      [10, 20, 50, 100]
+    """
+    return json.loads(json.dumps(dataclasses.asdict(section)))
+
+
 def check_keys(section: Any, name: str) -> None:
     """Check every value that a section declares; its lists become tuples.
 
@@ -334,6 +355,26 @@ def check_keys(section: Any, name: str) -> None:
         else:
             for part in value if isinstance(value, tuple) else (value,):
                 made.check(key, part)
+
+
+@dataclass_transform(eq_default=False)
+def keys_of(name: str) -> Callable[[type[T]], type[T]]:
+    """Decorator of the dataclass of a section, whose values are checked when made.
+
+    ``name`` is as of `check_keys`. ``__post_init__`` of the class has further checks.
+    """
+
+    def declare(section: type[T]) -> type[T]:
+        further = section.__dict__.get("__post_init__", lambda self: None)
+
+        def post_init(self: Any) -> None:
+            check_keys(self, name)
+            further(self)
+
+        section.__post_init__ = post_init  # type: ignore[attr-defined]
+        return dataclasses.dataclass(unsafe_hash=True)(section)
+
+    return declare
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from design import ARMS, FUNNELS, LOGS, WORLDS, arms_of
 from rich.console import Console
 
 from twotower_jax.config import Config
-from twotower_jax.data.simulator import simulate
+from twotower_jax.data.simulator.record import simulate
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.truth import stage_truth
 from twotower_jax.sweeps.compose import compose_config

@@ -26,7 +26,7 @@ from twotower_jax.config import (
 from twotower_jax.config.convert import all_values
 from twotower_jax.config.evaluation import EvaluationConfig
 from twotower_jax.config.options import option_values
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.errors import InputError
 from twotower_jax.model.towers import TwoTower

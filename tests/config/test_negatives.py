@@ -6,8 +6,8 @@ import pytest
 
 from twotower_jax.config import Config, from_dict
 from twotower_jax.config.convert import choices_with, family_of
-from twotower_jax.config.negatives import BankConfig, NegativesConfig
 from twotower_jax.errors import InputError
+from twotower_jax.negatives.config import BankConfig, NegativesConfig
 from twotower_jax.negatives.funnel import STAGES, Funnel, parse_stage
 from twotower_jax.negatives.mined import MinedConfig
 from twotower_jax.negatives.samplers import Popularity

@@ -11,7 +11,7 @@ from helpers import tiny
 
 from twotower_jax.config import fingerprint
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import truth
+from twotower_jax.data.simulator.facts import truth
 from twotower_jax.errors import InputError
 from twotower_jax.run import run
 from twotower_jax.run.evaluate import load_trained

@@ -1,6 +1,6 @@
 """Small files of source table, shared by tests."""
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 
 CSV = "user,item,time,clicked,age\nu1,7,10,1,20\nu2,8,11,0,40\nu1,8,12,1,20\n"
 

@@ -6,8 +6,8 @@ from helpers.kuaishou import (
     STAGES,
     recflow_day,
 )
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.kuaishou import RecFlowConfig, RecFlowKeptConfig
+from twotower_jax.data.config import DataConfig
+from twotower_jax.data.kuaishou import RecFlowConfig, RecFlowKeptConfig
 from twotower_jax.data.sources import load
 
 ALL = RecFlowKeptConfig(*[1000] * 6)

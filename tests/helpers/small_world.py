@@ -1,6 +1,6 @@
 """A small world and its log, shared by tests of the simulator."""
 
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.simulator.config import SimulatorConfig
 
 CONFIG = SimulatorConfig(users=500, items=4_000, requests=3_000, kept=10)
 

@@ -13,8 +13,8 @@ import numpy as np
 from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
 from twotower_jax.data.log import Stage
 from twotower_jax.losses import SampledSoftmax
-from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import l2_normalize
+from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.optimizers import Sgd
 from twotower_jax.registry import split
 from twotower_jax.training.sources import draw

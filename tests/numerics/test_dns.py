@@ -7,8 +7,8 @@ import pytest
 from helpers.problems import as_loaded, small_problem
 
 from twotower_jax import keys
-from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import l2_normalize
+from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.negatives.dns import dns_log_prob
 from twotower_jax.training.sources import draw, easy_law
 from twotower_jax.training.step import run_steps

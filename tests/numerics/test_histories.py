@@ -14,7 +14,7 @@ from helpers.source_steps import CHEAP
 from twotower_jax.data.log import Feature
 from twotower_jax.errors import InputError
 from twotower_jax.model import two_tower as net
-from twotower_jax.model.inputs import query_inputs
+from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.optimizers import Adam
 from twotower_jax.training import batch_loss
 from twotower_jax.training import queries as query_chunks

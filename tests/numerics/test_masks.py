@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.data import mapped
+from twotower_jax.arrays import mapped
 from twotower_jax.negatives import masks
 
 USERS, ITEMS = 40, 60

@@ -13,7 +13,7 @@ from twotower_jax.cards.arm import small_config
 from twotower_jax.cards.optimum import find_optimum
 from twotower_jax.cards.world import retrieved_items, world_of, zipf_counts
 from twotower_jax.errors import InputError
-from twotower_jax.model.inputs import query_inputs
+from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.negatives.easy import EasyLaw
 from twotower_jax.negatives.source import Slots
 from twotower_jax.run.problem import make_problem

@@ -21,7 +21,7 @@ from twotower_jax.advice.decision import (
 from twotower_jax.advice.progress import Choice, Progress
 from twotower_jax.advice.runs import final_words
 from twotower_jax.config import LABELS, to_dict
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.study.description import write_description

@@ -11,7 +11,7 @@ import numpy as np
 from twotower_jax.advice.runs import Runs
 from twotower_jax.advice.space import CONTROL
 from twotower_jax.config import Config
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import RunFolder, run_folder

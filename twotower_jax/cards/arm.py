@@ -10,14 +10,13 @@ from typing import Any, NamedTuple, cast
 
 from twotower_jax.cards.world import StageWindow, World, make_world
 from twotower_jax.config import Config
-from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses.terms import ItemTerm
 from twotower_jax.model.towers import BASELINES, TwoTower
 from twotower_jax.negatives import Funnel, Mined
+from twotower_jax.negatives.config import NegativesConfig
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.mined import MinedConfig
-from twotower_jax.positives import ListsConfig
 from twotower_jax.run.checks import check_names
 from twotower_jax.run.positives import positive_weights
 from twotower_jax.run.problem import make_problem
@@ -85,6 +84,7 @@ def small_config(config: Config, world: World) -> Config:
     fixed: dict[str, Any] = {term.name: type(term)() for term in of_items}
     if config.loss.learn_temperature:
         fixed["learn_temperature"] = False
+    lists = type(config.positives.lists)()
     return replace(
         config,
         seed=0,
@@ -93,7 +93,7 @@ def small_config(config: Config, world: World) -> Config:
         negatives=_small_negatives(config.negatives, len(counts)),
         loss=replace(config.loss, **fixed),
         data=replace(config.data, columns=replace(config.data.columns, weight=None)),
-        positives=replace(config.positives, weight=None, lists=ListsConfig()),
+        positives=replace(config.positives, weight=None, lists=lists),
     )
 
 

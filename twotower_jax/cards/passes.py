@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax.losses.logits import Scores
-from twotower_jax.model.inputs import query_inputs
+from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.negatives.mixture import Draws
 from twotower_jax.negatives.source import Batch
 from twotower_jax.training.batch_loss import (

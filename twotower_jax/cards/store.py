@@ -12,8 +12,8 @@ from typing import Any
 
 from twotower_jax.cards.card import Card, audit_arm, from_json, to_json
 from twotower_jax.config import Config, to_dict
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import draft_of
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, sealed, unsealed
 from twotower_jax.errors import InputError
 

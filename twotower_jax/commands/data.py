@@ -245,7 +245,7 @@ def _make_pools(config: "Config", out: Path, progress: "Progress") -> list[str]:
     """Write the pools of hard negatives of a configuration that draws from the log."""
     import numpy as np
 
-    from twotower_jax.config.data import DataConfig
+    from twotower_jax.data.config import DataConfig
     from twotower_jax.run.loader import load_data
     from twotower_jax.run.positives import as_prepared
     from twotower_jax.run.problem import hard_pools

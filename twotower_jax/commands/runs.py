@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import scratch
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import held
 

@@ -137,8 +137,8 @@ def _run_job(
     SWEEP.check_data(config)
     SWEEP.claim(config)
     # Imported after the checks, for they import JAX.
+    from twotower_jax.arrays.processes import leads
     from twotower_jax.compiler import set_up
-    from twotower_jax.data.processes import leads
     from twotower_jax.report.console import print_line, print_result
     from twotower_jax.run.execute import Sharing, run
 

@@ -22,19 +22,10 @@ from twotower_jax.registry import (
     default_of,
     load_installed,
     sections,
+    to_dict,
 )
 
 type_hints = functools.cache(get_type_hints)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return a configuration as nested dictionaries of plain values.
-
-    Examples:
-      >>> to_dict(Config())["evaluation"]["k"]
-      [10, 20, 50, 100]
-    """
-    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 from twotower_jax.config.convert import family_of, type_hints, walk
@@ -118,20 +118,6 @@ def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
     example = shlex.join(made.words(name, default))
     doc = made.doc + (SHORTEST if made.training else "")
     return KeyRow(name, kind, value_text(default), made.allowed(), doc, example)
-
-
-def key_table(rows: Iterable[KeyRow], prefix: str = "") -> str:
-    """Return rows as a table in Markdown, keys without a prefix."""
-    lines = [
-        "| key | type | default | allowed | meaning | example |",
-        "|---|---|---|---|---|---|",
-    ]
-    for key, kind, default, allowed, doc, example in rows:
-        name = key.removeprefix(prefix)
-        lines.append(
-            f"| `{name}` | {kind} | `{default}` | {allowed} | {doc} | `{example}` |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def type_text(hint: Any) -> str:

@@ -1,13 +1,11 @@
 """Section ``evaluation``: metrics over the whole catalogue."""
 
-from dataclasses import dataclass
-
 from twotower_jax.errors import InputError
 from twotower_jax.negatives.funnel import STAGES
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("evaluation")
 class EvaluationConfig:
     """Exact evaluation over the whole catalogue."""
 
@@ -72,7 +70,6 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "evaluation")
         if not self.k or len(set(self.k)) < len(self.k):
             raise InputError(
                 f"evaluation.k={list(self.k)} must name cutoffs, each once"

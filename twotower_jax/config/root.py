@@ -9,10 +9,9 @@ Plain dataclasses, standard library only. Hydra uses them as the schema of the
 import os
 from dataclasses import dataclass, field, replace
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
-from twotower_jax.config.negatives import NegativesConfig
 from twotower_jax.config.training import TrainingConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.errors import InputError
 from twotower_jax.losses import LOSSES, Loss, SampledSoftmax
 from twotower_jax.model.towers import (
@@ -24,9 +23,10 @@ from twotower_jax.model.towers import (
     TwoTower,
 )
 from twotower_jax.negatives import EASY, HARD
+from twotower_jax.negatives.config import NegativesConfig
 from twotower_jax.optimizers import OPTIMIZERS, Adam, Optimizer
 from twotower_jax.positives import POSITIVES, AllOnce, Positives
-from twotower_jax.registry import check_inside, check_keys, key, section
+from twotower_jax.registry import check_inside, key, keys_of, section
 
 # The default of ``name``: Hydra resolves it, and so does ``Config``.
 SOURCE_NAME = "${data.source}"
@@ -48,7 +48,7 @@ class BaselineConfig:
     ials: IalsConfig = field(default_factory=IalsConfig)
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("")
 class Config:
     """One run. Its hash names the run's folder."""
 
@@ -104,7 +104,6 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "")
         self.output = os.path.expanduser(self.output)
         if self.name == SOURCE_NAME:
             self.name = self.data.source  # checked with the names of sources

@@ -1,9 +1,7 @@
 """Section ``training``: batches, steps and stopping."""
 
-from dataclasses import dataclass
-
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key, section
+from twotower_jax.registry import key, keys_of, section
 
 # Validations without improvement that end a training where none are configured.
 PATIENCE = 10
@@ -15,7 +13,7 @@ MOST_STEPS = 2**31 - 1
 UPDATES = {"full": "shuffled", "incremental": "time"}
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("training.mesh")
 class MeshConfig:
     """Section ``training.mesh``: devices by what is spread over them."""
 
@@ -34,11 +32,8 @@ class MeshConfig:
         example="4",
     )
 
-    def __post_init__(self) -> None:
-        check_keys(self, "training.mesh")
 
-
-@dataclass(unsafe_hash=True)
+@keys_of("training")
 class TrainingConfig:
     """Batches, steps, validation, checkpoints and stopping."""
 
@@ -160,7 +155,6 @@ class TrainingConfig:
     mesh: MeshConfig = section(MeshConfig, decides=False)
 
     def __post_init__(self) -> None:
-        check_keys(self, "training")
         if self.update is not None:
             self._check_update(self.update)
             self.epochs, self.order = 1, UPDATES[self.update]

@@ -18,8 +18,8 @@ import jax
 import numpy as np
 import polars as pl
 
+from twotower_jax.arrays.mapped import blocks, release
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import blocks, release
 from twotower_jax.data.split import TRAIN, VALID
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower_jax import keys
+from twotower_jax.arrays.mapped import release
 from twotower_jax.data.funnel_rows import FunnelColumns, FunnelRows
 from twotower_jax.data.log import Stage
-from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.made import Room
 from twotower_jax.errors import InputError
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.data import SPLITS, DataConfig
+from twotower_jax.data.config import SPLITS, DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Stage
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
-from twotower_jax.negatives.funnel import REJECTED
 
+REJECTED = (Stage.RETRIEVED, Stage.PRE_RANKED)  # by pre-ranking, by ranking
 # Stages of items that were discarded before anything was shown.
 DISCARDED = tuple(stage for stage in Stage if stage < Stage.EXPOSED)
 
@@ -37,7 +37,7 @@ def studies(log: FunnelLog, source: str) -> dict[str, str]:
 def _hard_studies(log: FunnelLog) -> dict[str, str]:
     """Return the studies of positives and negatives that a log supports."""
     counts = np.bincount(log.stage, minlength=len(Stage))
-    stages = [name for name in REJECTED if counts[Stage[name.upper()]]]
+    stages = [stage.name.lower() for stage in REJECTED if counts[stage]]
     hard = "negatives=hard negatives.hard.stages="
     pool = "" if log.request is not None else " negatives.hard.pool=user (no requests)"
     exposed = f"{hard}[exposed] negatives.allow_exposed=true{pool}"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.arrays.mapped import ranges_of_users, release, rows_of_users
 from twotower_jax.data.log import Pairs
-from twotower_jax.data.mapped import ranges_of_users, release, rows_of_users
 
 
 class History(NamedTuple):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotower_jax.arrays.mapped import blocks, release
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.mapped import blocks, release
 
 
 class KnownItems(NamedTuple):

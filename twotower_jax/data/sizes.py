@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Feature, FunnelLog, Split
 
 # Bytes of a row of a log in memory, and of a positive of a part: their columns.
@@ -85,7 +85,7 @@ def simulated_sizes(config: DataConfig) -> Sizes:
     1 - valid_share - test_share are trained on. Every user counts.
 
     Examples:
-      >>> from twotower_jax.config.data import DataConfig
+      >>> from twotower_jax.data.config import DataConfig
       >>> sizes = simulated_sizes(DataConfig())
       >>> sizes.num_users, sizes.num_items, sizes.timed
       (5000, 20000, True)

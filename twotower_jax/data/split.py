@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.arrays.mapped import release
 from twotower_jax.data.build import present, take_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import release
 from twotower_jax.data.repeats import AT_A_TIME, without_duplicates, without_repeats
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.arrays.mapped import release
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import release
 
 
 def describe_log(log: FunnelLog) -> dict[str, Any]:

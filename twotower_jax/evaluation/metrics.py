@@ -14,7 +14,6 @@ import numpy as np
 
 from twotower_jax.evaluation import ranking
 from twotower_jax.evaluation.ragged import Ragged, keep
-from twotower_jax.registry import Registry
 
 Scope = Literal["query", "best", "uniform", "clicks", "catalogue", "rivals"]
 View = Literal["run", "study"]
@@ -39,26 +38,23 @@ class Metric(NamedTuple):
     larger_is_better: bool = True  # the order of arms
 
 
-METRICS = Registry(
-    "metric",
-    {
-        "recall": Metric(ranking.recall, sliced=True, shown=("run", "study")),
-        "capped_recall": Metric(ranking.capped_recall, sliced=True),
-        "ndcg": Metric(ranking.ndcg, sliced=True, shown=("run", "study")),
-        "mrr": Metric(ranking.mrr, sliced=True, shown=("run",)),
-        "hit_rate": Metric(ranking.hit_rate, sliced=True, shown=("run",)),
-        "ips_recall": Metric(ranking.ips_recall),
-        "map": Metric(ranking.average_precision, sliced=True),
-        "true_recall": Metric(ranking.recall, "best", sliced=True, shown=("study",)),
-        "true_ctr": Metric(ranking.true_ctr, "clicks", shown=("study",)),
-        "true_gain": Metric(ranking.true_gain, "clicks"),
-        "uniform_recall": Metric(ranking.recall, "uniform", sliced=True),
-        "coverage": Metric(ranking.coverage, "catalogue", shown=("run", "study")),
-        "gini": Metric(ranking.gini, "catalogue", larger_is_better=False),
-        "arp": Metric(ranking.arp, "catalogue", larger_is_better=False),
-        "auc": Metric(ranking.query_auc, "rivals", shown=("study",)),
-    },
-)
+METRICS = {
+    "recall": Metric(ranking.recall, sliced=True, shown=("run", "study")),
+    "capped_recall": Metric(ranking.capped_recall, sliced=True),
+    "ndcg": Metric(ranking.ndcg, sliced=True, shown=("run", "study")),
+    "mrr": Metric(ranking.mrr, sliced=True, shown=("run",)),
+    "hit_rate": Metric(ranking.hit_rate, sliced=True, shown=("run",)),
+    "ips_recall": Metric(ranking.ips_recall),
+    "map": Metric(ranking.average_precision, sliced=True),
+    "true_recall": Metric(ranking.recall, "best", sliced=True, shown=("study",)),
+    "true_ctr": Metric(ranking.true_ctr, "clicks", shown=("study",)),
+    "true_gain": Metric(ranking.true_gain, "clicks"),
+    "uniform_recall": Metric(ranking.recall, "uniform", sliced=True),
+    "coverage": Metric(ranking.coverage, "catalogue", shown=("run", "study")),
+    "gini": Metric(ranking.gini, "catalogue", larger_is_better=False),
+    "arp": Metric(ranking.arp, "catalogue", larger_is_better=False),
+    "auc": Metric(ranking.query_auc, "rivals", shown=("study",)),
+}
 
 
 def of_scope(*scopes: Scope, view: View | None = None) -> dict[str, Metric]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.processes import alone, gathered, on_host, put
+from twotower_jax.arrays.processes import alone, gathered, on_host, put
 from twotower_jax.evaluation.ragged import Ragged, keep, take_rows
 from twotower_jax.evaluation.retrieve import check_k, top_k
 

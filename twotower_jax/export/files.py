@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import checksum, draft_of
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 
 FORMAT, LISTS_FORMAT = "twotower-export", "twotower-lists"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.encode import codes_of, list_rows
 from twotower_jax.data.parse import raw_vectors, to_number, to_vectors
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import Ragged, from_pairs, take_rows
 from twotower_jax.evaluation.retrieve import top_k

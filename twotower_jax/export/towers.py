@@ -20,9 +20,8 @@ from twotower_jax.model.embeddings import (
     whole_rows,
 )
 from twotower_jax.model.history import HistoryInputs, history_inputs
-from twotower_jax.model.inputs import Inputs
 from twotower_jax.model.tower import Model, TowerSpec, l2_normalize
-from twotower_jax.model.two_tower import encode, table_sizes
+from twotower_jax.model.two_tower import Inputs, encode, table_sizes
 
 PLATFORMS = ("cpu", "cuda")
 # FlatBuffers, the format of an artifact, addresses 2 GiB.

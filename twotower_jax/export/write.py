@@ -26,9 +26,8 @@ from twotower_jax.export.towers import (
     export_tower,
     tower_inputs,
 )
-from twotower_jax.model.inputs import last_items
 from twotower_jax.model.towers import BASELINES, TOWERS
-from twotower_jax.model.two_tower import all_candidates, all_queries
+from twotower_jax.model.two_tower import all_candidates, all_queries, last_items
 from twotower_jax.run.evaluate import (
     TrainedRun,
     baseline_scorer,

@@ -15,17 +15,14 @@ from twotower_jax.losses.logits import (
     Scores,
     mask_at_or_above,
 )
-from twotower_jax.negatives.hard import hard_stage
 from twotower_jax.registry import check_keys, key
 
 if TYPE_CHECKING:
-    from twotower_jax.data import shards
+    from twotower_jax.arrays import shards
     from twotower_jax.losses import blockwise
-    from twotower_jax.negatives import masks
 else:
-    shards = Lazy("twotower_jax.data.shards")
+    shards = Lazy("twotower_jax.arrays.shards")
     blockwise = Lazy("twotower_jax.losses.blockwise")
-    masks = Lazy("twotower_jax.negatives.masks")
 
 
 @dataclass(unsafe_hash=True)
@@ -146,8 +143,7 @@ class StagePairs(Term):
     def of_scores(self, context: Any, scores: Scores, rows: RowTerms) -> jax.Array:
         """Mean over the rows, [] float32."""
         slots, negatives = context.draws.slots, context.negatives
-        stage = hard_stage(slots.pool.item, slots.pool.stage, slots.items)
-        stage = jnp.where(slots.is_hard, stage, -1)
+        stage = slots.stages()
         # Where slots do not mix, the last ones alone are hard: others are below them.
         first = 0 if negatives.mixes else negatives.slots - negatives.hard_num
         raw = jax.lax.stop_gradient(scores.slots)
@@ -220,8 +216,7 @@ class TwoWay(Term):
             log_q = shards.take_rows(of_user, users)
             log_count = log_q + jnp.log(jnp.float32(number - 1))
         every = jnp.broadcast_to(batch.items, (number, number))
-        positives = context.masks.positives
-        seen = tuple(masks.contains(lists, users, every).T for lists in positives)
+        seen = tuple(mask.T for mask in context.masks.clicked(users, every))
         items = scores.columns[context.draws.columns.positive]
         vectors = (items, scores.query, scores.positive - log_count)
         return _softmax_of_pairs(*vectors, key, context.weight, log_count, seen)

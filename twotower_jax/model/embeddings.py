@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data import shards
-from twotower_jax.negatives.columns import find_distinct
+from twotower_jax.arrays import shards
+from twotower_jax.arrays.distinct import find_distinct
 
 INIT_ROWS = 2**16  # rows of a table initialised at a time: 16 MB at dimension 64
 

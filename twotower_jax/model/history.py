@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data.shards import take_known
+from twotower_jax.arrays.shards import take_known
 from twotower_jax.model import embeddings as emb
 from twotower_jax.model import sequence as seq
 from twotower_jax.model.embeddings import FeatureSpec

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from twotower_jax.arrays.distinct import sequence_codes
 from twotower_jax.keys import uniform_rows
 from twotower_jax.model.modules import as_functions
-from twotower_jax.negatives.in_batch import sequence_codes
 
 NO_SEQUENCE = -1  # of tokens that are not read: context before the first, and padding
 PLACE_SCALE = 0.02  # standard deviation of the first vectors of places

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data.shards import spread_batch, take, take_rows
+from twotower_jax.arrays.shards import spread_batch, take, take_rows
 from twotower_jax.negatives.samplers import EASY
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
 

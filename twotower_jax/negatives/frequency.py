@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data import shards
+from twotower_jax.arrays import shards
 from twotower_jax.negatives.source import Batch
 
 

@@ -13,9 +13,9 @@ from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import check_choice, key, tag
 
 if TYPE_CHECKING:
-    from twotower_jax.data import shards
+    from twotower_jax.arrays import shards
 else:
-    shards = Lazy("twotower_jax.data.shards")
+    shards = Lazy("twotower_jax.arrays.shards")
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking

@@ -169,12 +169,6 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
     return jax.lax.cummax(total, axis=1)
 
 
-def hard_stage(item: jax.Array, stage: jax.Array, ids: jax.Array) -> jax.Array:
-    """Stages of any items in each row's pool, -1 outside of it, [B, K] integers."""
-    same = ids[:, :, None] == item[:, None, :]
-    return jnp.where(same, stage[:, None, :], -1).max(axis=2)
-
-
 def has_pool(log_prob: jax.Array) -> jax.Array:
     """Whether each row's pool has an entry, [B] bool."""
     return (log_prob > -jnp.inf).any(axis=1)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.arrays.distinct import sequence_codes
 from twotower_jax.negatives import source as src
 from twotower_jax.negatives.frequency import PositiveLaw
 
@@ -79,13 +80,6 @@ class InBatch(src.Source):
         others = total[other] - same  # the row itself is none of its negatives
         log_number = jnp.log(jnp.where(there, others, 0).astype(jnp.float32))
         return src.Listed(items, log_number)
-
-
-def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
-    """Sequences of rows that stand end to end, [B] int32."""
-    starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
-    first = jnp.zeros(1, jnp.int32)
-    return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])
 
 
 @dataclass(frozen=True)

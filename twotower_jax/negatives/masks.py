@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.data import shards
-from twotower_jax.data.mapped import ranges_of_users, rows_of_users
+from twotower_jax.arrays import shards
+from twotower_jax.arrays.mapped import ranges_of_users, rows_of_users
 from twotower_jax.negatives.source import Batch
 
 # Positives of the rows that are looked up at a time. A CPU loses less by a small chunk
@@ -181,14 +181,18 @@ class RowMasks:
     positives: tuple[UserPositives, ...] = ()  # (those of users,) if they are masked
     known: tuple[Any, ...] = ()  # (items known at each positive,) if others are masked
 
+    def clicked(self, users: jax.Array, items: jax.Array) -> tuple[jax.Array, ...]:
+        """(Which items of a row are masked as its user's positives, [B, K] bool,)."""
+        return tuple(contains(lists, users, items) for lists in self.positives)
+
     def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:
         """Whether each item of a row is masked in it, [B, ...] for items [B, ...]."""
         flat = items.reshape(items.shape[0], -1)
         masked = flat >= self.num_items
         if self.same_item:
             masked |= flat == batch.items[:, None]
-        for positives in self.positives:
-            masked |= contains(positives, batch.queries.user, flat)
+        for clicked in self.clicked(batch.queries.user, flat):
+            masked |= clicked
         for known in self.known:
             masked |= unknown_items(known, batch, flat)
         return masked.reshape(items.shape)

@@ -12,9 +12,9 @@ from twotower_jax.negatives.source import RowPools, row_pools
 from twotower_jax.registry import check_keys, key, section, tag
 
 if TYPE_CHECKING:
-    from twotower_jax.data import shards
+    from twotower_jax.arrays import shards
 else:
-    shards = Lazy("twotower_jax.data.shards")
+    shards = Lazy("twotower_jax.arrays.shards")
 
 
 @dataclass(unsafe_hash=True)

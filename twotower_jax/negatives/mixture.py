@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotower_jax.arrays.distinct import Distinct, find_distinct
 from twotower_jax.losses import logits
 from twotower_jax.negatives import columns as cols
 from twotower_jax.negatives import source as src
@@ -216,10 +217,10 @@ class Mixture:
         if items.shape[0] and (listed or self.masks.by_row):
             number = items.shape[0]
             if self.columns_ascend and not draws.stored:
-                distinct = cols.Distinct(items, jnp.arange(number, dtype=jnp.int32))
+                distinct = Distinct(items, jnp.arange(number, dtype=jnp.int32))
             else:
                 # Padding behind num_items, the id of columns that hold no item.
-                distinct = cols.find_distinct(items, number, self.num_items + 1)
+                distinct = find_distinct(items, number, self.num_items + 1)
                 columns = columns._replace(place=(distinct.place,))
             # Stored entries have counts of earlier steps.
             if listed and not draws.stored:
@@ -314,7 +315,7 @@ class Mixture:
         )
 
     def _listed_terms(
-        self, listed: src.Listed, distinct: cols.Distinct
+        self, listed: src.Listed, distinct: Distinct
     ) -> logits.ListedTerms:
         """Return listed counts at the places of their items among the columns'."""
         number = distinct.ids.shape[0]

@@ -95,6 +95,12 @@ class Slots(NamedTuple):
     is_hard: jax.Array  # [B, K] bool, whether the slot was drawn from the row's pool
     pool: RowPools  # pools that the hard slots were drawn from
 
+    def stages(self) -> jax.Array:
+        """Stages of the log that rejected the items, -1 of easy slots, [B, K]."""
+        same = self.items[:, :, None] == self.pool.item[:, None, :]
+        stage = jnp.where(same, self.pool.stage[:, None, :], -1).max(axis=2)
+        return jnp.where(self.is_hard, stage, -1)
+
 
 class Stored(NamedTuple):
     """Columns of earlier batches, with the embeddings that they had."""

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import read_text
 from twotower_jax.evaluation.metrics import METRICS, of_scope
 from twotower_jax.report.canvas import (

@@ -12,6 +12,7 @@ from twotower_jax.data.guess.log import ROLES, Guess
 from twotower_jax.data.health import (
     COVERED,
     DISCARDED,
+    REJECTED,
     SplitHealth,
     repeated_share,
     repeats_text,
@@ -20,7 +21,6 @@ from twotower_jax.data.health import (
 )
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.summary import describe_log
-from twotower_jax.negatives.funnel import REJECTED
 from twotower_jax.run.loader import trains
 
 
@@ -225,7 +225,7 @@ def studies_of(log: FunnelLog) -> list[list[str]]:
     counts = np.bincount(log.stage, minlength=len(Stage))
     pool = [] if log.request is not None else ["negatives.hard.pool=user"]
     found = []
-    stages = [name for name in REJECTED if counts[Stage[name.upper()]]]
+    stages = [stage.name.lower() for stage in REJECTED if counts[stage]]
     if stages:
         found.append(["negatives=hard", f"negatives.hard.stages=[{','.join(stages)}]"])
     if counts[Stage.EXPOSED]:

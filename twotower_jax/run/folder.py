@@ -21,8 +21,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from twotower_jax.config import Config, fingerprint, from_record, to_dict
-from twotower_jax.config.parse_text import parse_json, parse_yaml
 from twotower_jax.data.drafts import checksum, draft_of, to_disk
+from twotower_jax.data.parse_text import parse_json, parse_yaml
 from twotower_jax.data.text_files import plain, read_text, write_json, write_text
 from twotower_jax.errors import BusyError, InputError
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data import sources, summary
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.feed import Entities, Queries, feature_arrays, host_queries
 from twotower_jax.data.history import History, make_history
 from twotower_jax.data.log import FunnelLog, Pairs, Split

@@ -15,14 +15,13 @@ import polars as pl
 from jax.extend.core import jaxprs_in_params
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
+from twotower_jax.arrays.processes import alone
+from twotower_jax.arrays.shards import DATA, TABLE, by_rows, stored_rows
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import all_values
 from twotower_jax.data.block_order import BLOCK, WINDOW
 from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.data.memory import GIB, machine_memory
-from twotower_jax.data.place_rows import by_rows
-from twotower_jax.data.processes import alone
-from twotower_jax.data.shards import DATA, TABLE, stored_rows
 from twotower_jax.data.sizes import LOG_ROW, PART_ROW, Sizes
 from twotower_jax.errors import InputError
 from twotower_jax.model.tower import make_model

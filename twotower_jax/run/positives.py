@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twotower_jax.arrays.mapped import release
 from twotower_jax.config import Config
 from twotower_jax.data.block_order import BlockOrder
 from twotower_jax.data.concentration import gini
@@ -18,7 +19,6 @@ from twotower_jax.data.encode import codes_of
 from twotower_jax.data.feed import Order
 from twotower_jax.data.history import History, make_sequences, places_of_users
 from twotower_jax.data.log import Pairs, Split
-from twotower_jax.data.mapped import release
 from twotower_jax.data.parse import text_to_ids, to_ids, to_rank
 from twotower_jax.data.prepared.arrays import PAIRS
 from twotower_jax.data.prepared.histories import load_histories

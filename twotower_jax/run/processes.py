@@ -13,10 +13,10 @@ from pathlib import Path
 import jax
 
 from twotower_jax import __version__, errors
+from twotower_jax.arrays.processes import alone, gathered_texts, leads, meet
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import leaves
 from twotower_jax.data.drafts import scratch
-from twotower_jax.data.processes import alone, gathered_texts, leads, meet
 from twotower_jax.run.folder import RunFolder
 
 

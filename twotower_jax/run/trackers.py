@@ -22,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twotower_jax.arrays.processes import leads
 from twotower_jax.config import Config, fingerprint, to_dict
 from twotower_jax.config.convert import leaves
-from twotower_jax.data.processes import leads
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 from twotower_jax.run.folder import RunFolder

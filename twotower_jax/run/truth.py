@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.config.evaluation import EvaluationConfig
-from twotower_jax.data import simulator
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Stage
+from twotower_jax.data.simulator import facts
+from twotower_jax.data.simulator.funnel import share_of_time
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.split import to_seconds
 from twotower_jax.evaluation import metrics
@@ -48,10 +49,10 @@ def make_truth(
         return None
     world, moment = config.simulator, 1.0
     if config.until is not None:
-        moment = simulator.share_of_time(world, to_seconds("data.until", config.until))
+        moment = share_of_time(world, to_seconds("data.until", config.until))
     user = data.log.user_ids.to_numpy()[users]
     item = data.log.item_ids.to_numpy()
-    vectors = simulator.true_vectors(world, user, item, moment)
+    vectors = facts.true_vectors(world, user, item, moment)
     _, best = top_k(*vectors, max(evaluation.k), seen=seen)
     uniform = None
     if evaluation.uniform_exposures:
@@ -74,13 +75,13 @@ def make_truth(
         filled = lists >= 0
         users = np.broadcast_to(user[:, None], lists.shape)[filled]
         out = np.full(lists.shape, np.nan)
-        out[filled] = simulator.truth(world, users, item[lists[filled]], moment)
+        out[filled] = facts.truth(world, users, item[lists[filled]], moment)
         return out
 
     return Truth(probabilities, best, probabilities(best), uniform)
 
 
-_exposures = functools.lru_cache(maxsize=1)(simulator.uniform_exposures)
+_exposures = functools.lru_cache(maxsize=1)(facts.uniform_exposures)
 
 
 def true_metrics(
@@ -136,7 +137,7 @@ def stage_truth(
     user, item, stage = log.user[kept], log.item[kept], log.stage[kept]
     request = log.request[kept]
     ids = log.user_ids.to_numpy()[user], log.item_ids.to_numpy()[item]
-    probability = simulator.truth(world, *ids, (request + 0.5) / world.requests)
+    probability = facts.truth(world, *ids, (request + 0.5) / world.requests)
 
     def rows_of(furthest: Stage) -> Ragged:
         rows = np.flatnonzero(stage == furthest)

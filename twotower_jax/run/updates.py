@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config import Config
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.encode import codes_of
 from twotower_jax.data.log import Feature, FunnelLog
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
 from twotower_jax.model.tower import Model

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from twotower_jax.config.convert import all_values, idle_keys
-from twotower_jax.config.negatives import whole_catalogue
+from twotower_jax.negatives.config import whole_catalogue
 from twotower_jax.negatives.hard import hard_negatives
 from twotower_jax.negatives.samplers import explicit_slots
 from twotower_jax.study.naming import flatten, is_baseline

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError, unknown
 from twotower_jax.registry import key

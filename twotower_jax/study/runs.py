@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.config.convert import with_defaults
-from twotower_jax.config.parse_text import parse_json, parse_yaml
+from twotower_jax.data.parse_text import parse_json, parse_yaml
 from twotower_jax.data.text_files import read_text
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import damage, runs_in

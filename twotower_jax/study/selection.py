@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from twotower_jax.config.describe import declaration
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, sealed, unsealed, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.run.folder import ON_VALIDATION

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower_jax.config.convert import all_values
-from twotower_jax.config.negatives import whole_catalogue
+from twotower_jax.negatives.config import whole_catalogue
 from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.runs import Run
 

@@ -21,8 +21,8 @@ from hydra.errors import (
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from twotower_jax.config.convert import known_keys, unknown_key
-from twotower_jax.config.data import PATHS
 from twotower_jax.config.options import option_names
+from twotower_jax.data.config import PATHS
 from twotower_jax.errors import InputError, closest
 from twotower_jax.sweeps.options import option_rows
 from twotower_jax.sweeps.overrides import command_text, override

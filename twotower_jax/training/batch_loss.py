@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
-from twotower_jax.data.shards import take
+from twotower_jax.arrays.shards import take
 from twotower_jax.losses import blockwise
 from twotower_jax.losses.logits import Scores
 from twotower_jax.losses.terms import ItemTerm
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import Bag, TableRows
-from twotower_jax.model.inputs import Inputs, first_entities
-from twotower_jax.model.inputs import candidate_inputs as inputs_of_items
 from twotower_jax.model.tower import l2_normalize
+from twotower_jax.model.two_tower import Inputs, first_entities
+from twotower_jax.model.two_tower import candidate_inputs as inputs_of_items
 from twotower_jax.negatives.columns import distinct_rows, first_columns
 from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Terms

@@ -27,10 +27,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.arrays.processes import leads, meet
+from twotower_jax.arrays.shards import MOST_SHARDS
 from twotower_jax.data.drafts import checksum, draft_of, to_disk, writing
-from twotower_jax.data.processes import leads, meet
-from twotower_jax.data.shards import MOST_SHARDS
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
 from twotower_jax.training.types import TrainState

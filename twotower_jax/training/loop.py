@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.data.processes import alone, put
-from twotower_jax.data.shards import DATA, TABLE
+from twotower_jax.arrays.processes import alone, put
+from twotower_jax.arrays.shards import DATA, TABLE
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.model.towers import TwoTower
 from twotower_jax.progress import ProgressLine

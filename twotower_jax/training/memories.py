@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax import keys
+from twotower_jax.arrays.processes import on_host
 from twotower_jax.data.feed import Queries
-from twotower_jax.data.processes import on_host
 from twotower_jax.evaluation.ragged import Ragged
 from twotower_jax.evaluation.scorers import Embeddings
 from twotower_jax.evaluation.spread import spread_items

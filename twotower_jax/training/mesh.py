@@ -2,10 +2,10 @@
 
 The mesh has two axes, ``data`` and ``table``. The rows of a batch are spread over all
 of its devices. Tables and their optimizer states are spread by rows over the axis
-``table`` (`twotower_jax.data.shards`) and copied along ``data``, and so are arrays
+``table`` (`twotower_jax.arrays.shards`) and copied along ``data``, and so are arrays
 with an entry per item or user (alias table, log q), memories with a row per user
 (mined items, k-th scores), the buckets of streamed frequencies, and all training data
-(`twotower_jax.data.place_rows`). Everything else is whole on every device, and the
+(`twotower_jax.arrays.shards`). Everything else is whole on every device, and the
 compiler sums gradients over the mesh.
 
 One device is a mesh of one by one, so that the step is written once.
@@ -19,18 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from twotower_jax.data.hard_pools import HardPools
-from twotower_jax.data.place_rows import by_rows, place_rows
-from twotower_jax.data.processes import alone, put
-from twotower_jax.data.shards import (
+from twotower_jax.arrays.processes import alone, put
+from twotower_jax.arrays.shards import (
     BY_COLUMNS,
     BY_ROWS,
     DATA,
     TABLE,
     WHOLE,
+    by_rows,
+    place_rows,
     stored_rows,
     table_shards,
 )
+from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.errors import InputError
 from twotower_jax.training.types import Program, TrainData
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from twotower_jax import keys
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import gather_bags
-from twotower_jax.model.inputs import Inputs, query_inputs, stream_inputs
 from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.tower import Model, l2_normalize
+from twotower_jax.model.two_tower import Inputs, query_inputs, stream_inputs
 from twotower_jax.negatives.columns import distinct_rows
 from twotower_jax.negatives.source import Batch
 from twotower_jax.training.types import Program, TrainData, TrainState

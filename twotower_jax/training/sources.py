@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data.shards import take, take_rows
+from twotower_jax.arrays.shards import take, take_rows
 from twotower_jax.model import two_tower as net
-from twotower_jax.model.inputs import Inputs
+from twotower_jax.model.two_tower import Inputs
 from twotower_jax.negatives.bank import CrossBatch, drift, mean_age
 from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
 from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from twotower_jax.data.shards import on_all
+from twotower_jax.arrays.shards import on_all
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import is_of_ids
 from twotower_jax.negatives.source import Batch

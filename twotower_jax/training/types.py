@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from twotower_jax.arrays.shards import take_rows
 from twotower_jax.data.feed import Entities, Queries
 from twotower_jax.data.hard_pools import HardPools
 from twotower_jax.data.known_items import KnownItems
-from twotower_jax.data.shards import take_rows
 from twotower_jax.losses.loss import Loss
 from twotower_jax.losses.terms import Term
 from twotower_jax.model.tower import Model

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
-from twotower_jax.data.shards import BY_ROWS, WHOLE, on_shards, own_places, table_shards
+from twotower_jax.arrays.shards import (
+    BY_ROWS,
+    WHOLE,
+    on_shards,
+    own_places,
+    table_shards,
+)
 from twotower_jax.negatives.columns import distinct_rows
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split

@@ -17,7 +17,7 @@ from twotower_jax.advice.space import (
     without_kind,
 )
 from twotower_jax.config import Config, from_dict
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Feature, FunnelLog, Stage
 from twotower_jax.errors import InputError
 from twotower_jax.run.loader import split_log

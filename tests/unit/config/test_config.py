@@ -14,7 +14,7 @@ from twotower_jax.config import (
     known_keys,
     to_dict,
 )
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.errors import InputError, closest, unknown
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import SideTable, build_log, filter_log
 from twotower_jax.data.concentration import gini
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint, describe
 from twotower_jax.errors import InputError

@@ -17,7 +17,7 @@ from helpers.funnels import (
     pools_of,
 )
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Pairs, Stage
 from twotower_jax.data.split import split
 

@@ -11,9 +11,9 @@ from twotower_jax.data.feed import Entities, make_queries
 from twotower_jax.data.history import history_of_events, make_history
 from twotower_jax.data.log import Feature, FunnelLog, Pairs
 from twotower_jax.errors import InputError
-from twotower_jax.model.inputs import query_inputs
 from twotower_jax.model.tower import make_model
 from twotower_jax.model.towers import TwoTower
+from twotower_jax.model.two_tower import query_inputs
 
 # User 0 clicks items 10..13 at times 1, 2, 2, 5; user 2 clicks item 10 twice.
 EVENTS = Pairs(

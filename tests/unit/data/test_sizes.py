@@ -2,9 +2,9 @@
 
 import pytest
 
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.simulator import SimulatorConfig
-from twotower_jax.data.simulator import simulate
+from twotower_jax.data.config import DataConfig
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.record import simulate
 from twotower_jax.data.sizes import simulated_sizes, sizes_of
 from twotower_jax.data.split import split
 

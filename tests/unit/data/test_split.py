@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twotower_jax.config.data import SPLITS, DataConfig
 from twotower_jax.data.build import build_log
+from twotower_jax.data.config import SPLITS, DataConfig
 from twotower_jax.data.health import best_split, split_health
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.split import METHODS, split

@@ -7,8 +7,8 @@ import pytest
 from helpers.csv_tables import table, write
 
 from twotower_jax.config import from_dict
-from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import sources
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.split import split
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.hard_pools import PoolRule
 from twotower_jax.data.prepared import made
 from twotower_jax.data.prepared.funnel import load_funnel

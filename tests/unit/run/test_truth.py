@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twotower_jax.config import from_dict
-from twotower_jax.data.simulator import true_top_k, truth, uniform_exposures
+from twotower_jax.data.simulator.facts import true_top_k, truth, uniform_exposures
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.run.loader import load_data
 from twotower_jax.run.truth import make_truth, true_metrics

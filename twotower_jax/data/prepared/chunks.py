@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.encode import encode_features, fits
 from twotower_jax.data.log import Feature, Stage

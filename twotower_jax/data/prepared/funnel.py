@@ -8,6 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from twotower_jax.arrays.mapped import (
+    blocks,
+    new_map,
+    ranges_of_users,
+    release,
+    rows_of_users,
+)
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.funnel_rows import (
     FunnelColumns,
@@ -16,13 +23,6 @@ from twotower_jax.data.funnel_rows import (
     later_rows,
 )
 from twotower_jax.data.log import FunnelLog, Pairs, Split, Stage
-from twotower_jax.data.mapped import (
-    blocks,
-    new_map,
-    ranges_of_users,
-    release,
-    rows_of_users,
-)
 from twotower_jax.data.prepared.arrays import load_columns, save_array
 
 Table = TypeVar("Table", FunnelLog, Pairs)

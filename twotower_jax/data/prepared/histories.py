@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from twotower_jax.arrays.mapped import new_map, ranges_of_users, release, rows_of_users
 from twotower_jax.data.drafts import draft_of
 from twotower_jax.data.history import History, history_of_events, make_history
 from twotower_jax.data.log import Pairs, Split
-from twotower_jax.data.mapped import new_map, ranges_of_users, release, rows_of_users
 from twotower_jax.data.prepared.arrays import load_array, write_array
 
 HISTORIES = "histories"

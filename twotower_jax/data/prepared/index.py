@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from twotower_jax.config.parse_text import parse_json
 from twotower_jax.data.drafts import checksum
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.prepared.arrays import PARTS
 from twotower_jax.data.prepared.funnel import FUNNEL
 from twotower_jax.data.prepared.histories import HISTORIES

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Split
 from twotower_jax.data.prepared.arrays import PARTS, SIDES, load_log, load_split
 from twotower_jax.data.prepared.index import (

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.parse_text import parse_json
+from twotower_jax.arrays.mapped import new_map
 from twotower_jax.data.drafts import checksum, new_draft, put_in_place, removed, writing
-from twotower_jax.data.mapped import new_map
+from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.prepared.arrays import load_array
 from twotower_jax.errors import InputError
 

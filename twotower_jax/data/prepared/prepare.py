@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from twotower_jax.config.convert import to_dict
-from twotower_jax.config.data import PATHS, DataConfig
+from twotower_jax.arrays.mapped import release
 from twotower_jax.data import sources
 from twotower_jax.data.build import filter_log
+from twotower_jax.data.config import PATHS, DataConfig
 from twotower_jax.data.drafts import draft_of, sync
 from twotower_jax.data.log import FunnelLog
-from twotower_jax.data.mapped import release
 from twotower_jax.data.prepared.arrays import (
     PAIRS,
     PARTS,
@@ -42,6 +41,7 @@ from twotower_jax.data.sources.table import table_files
 from twotower_jax.data.split import rows_before, split_rows
 from twotower_jax.data.summary import data_fingerprint, weights_fingerprint
 from twotower_jax.errors import InputError
+from twotower_jax.registry import to_dict
 
 BEGUN, WORK, CODED = "begun.json", "work", "coded"
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.simulator.arrays import best, stream
 from twotower_jax.data.simulator.clicks import sigmoid
+from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.data.simulator.record import prepare
 from twotower_jax.data.simulator.world import World, affinity, taste_scale, tastes_at
 from twotower_jax.errors import InputError

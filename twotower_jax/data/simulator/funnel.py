@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.simulator.arrays import (
     best,
@@ -15,6 +14,7 @@ from twotower_jax.data.simulator.arrays import (
     stream,
     take,
 )
+from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.data.simulator.world import World, affinity, draw_in_groups
 
 START_SECONDS = 1_600_000_000

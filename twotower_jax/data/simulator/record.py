@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.simulator.arrays import choose, stream, take
 from twotower_jax.data.simulator.clicks import Page, fit_intercept, pages
+from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.data.simulator.funnel import Requests, make_requests
 from twotower_jax.data.simulator.world import (
     Sizes,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.encode import encode_features
 from twotower_jax.data.log import Feature
 from twotower_jax.data.simulator.arrays import best, dots, on_grid, stream
+from twotower_jax.data.simulator.config import SimulatorConfig
 
 
 class Groups(NamedTuple):

@@ -5,7 +5,7 @@ import importlib
 import operator
 from typing import TYPE_CHECKING, NamedTuple
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.errors import InputError
 from twotower_jax.registry import Registry
 

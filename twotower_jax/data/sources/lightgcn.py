@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import build_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import (
     decode_lines,

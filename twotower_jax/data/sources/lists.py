@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.parse import fail_at
 from twotower_jax.data.sources.layout import SEPARATORS
 from twotower_jax.errors import InputError

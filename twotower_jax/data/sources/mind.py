@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.parse import fail_at
 from twotower_jax.data.sources.files import need_folder, need_in_folder, read_fields

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.parse import to_time
 from twotower_jax.data.sources.files import (

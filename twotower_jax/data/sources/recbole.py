@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.sources.files import need_columns, need_folder, read_fields
 from twotower_jax.data.sources.table import canonical, check_meaning, stack

@@ -30,10 +30,10 @@ import numpy as np
 import polars as pl
 
 from twotower_jax import keys
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.kuaishou import RecFlowConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import DataConfig
+from twotower_jax.data.kuaishou import RecFlowConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.parse import to_clicked, to_time
 from twotower_jax.data.sources.files import need_folder

@@ -1,10 +1,10 @@
 """The source ``simulator``: the log of the embedded world, and its truth."""
 
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.memory import GIB, machine_memory
-from twotower_jax.data.simulator import simulate
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.record import simulate
 from twotower_jax.errors import InputError
 
 # Least bytes of a user, an item, and a row of a request while a world is made.

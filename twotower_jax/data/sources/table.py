@@ -5,9 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import parse
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.log import FunnelLog
 from twotower_jax.data.parse import (
     check_clicks,

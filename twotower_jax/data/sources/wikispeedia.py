@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 
-from twotower_jax.config.data import DataConfig
 from twotower_jax.data.build import SideTable, build_log
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import FunnelLog, Stage
 from twotower_jax.data.sources.files import (
     decode_lines,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import jax, np
-from twotower_jax.registry import Choice, Choices, check_keys, key, section
+from twotower_jax.registry import Choice, Choices, check_keys, key, keys_of, section
 
 # A `scipy.sparse.csr_array`, of which a type checker infers wrong types.
 Clicks = Any
@@ -43,7 +43,7 @@ def _pools_by(pooling: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda v: reads_history(v) and v["towers.history_pooling"] == pooling
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("towers.sequence")
 class SequenceConfig:
     """The transformer of the pooling ``transformer``."""
 
@@ -74,9 +74,6 @@ class SequenceConfig:
         "on the newest positives of each and count the others",
         example="towers=sequence towers.sequence.longer=newest",
     )
-
-    def __post_init__(self) -> None:
-        check_keys(self, "towers.sequence")
 
 
 @dataclass(unsafe_hash=True)

@@ -17,7 +17,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
 from twotower_jax.model.towers.item_knn import neighbours
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 BLOCK = 512  # rows of a large matrix that are handled at a time
 # Rows of a matrix that LAPACK inverts. With two threads the Cholesky factor of OpenBLAS
@@ -33,7 +33,7 @@ PER_ITEM = 1e-3  # seconds of its regression on them, .65 ms to 1 ms when measur
 TIMED = 2**11  # rows of the inverse whose seconds are measured
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("baseline.ease")
 class EaseConfig:
     """EASE: the ridge regression of each item on all others."""
 
@@ -57,9 +57,6 @@ class EaseConfig:
         f"all, but on {NEIGHBOURS} where the memory does not hold 6 bytes per pair",
         example="towers=ease baseline.ease.neighbours=100",
     )
-
-    def __post_init__(self) -> None:
-        check_keys(self, "baseline.ease")
 
 
 @baseline

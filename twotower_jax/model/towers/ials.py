@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 # Factors that are gathered at a time: 2 MiB of float64, which fit into a cache.
 BLOCK = 2**18
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("baseline.ials")
 class IalsConfig:
     """iALS: factors of the whole matrix of clicks by alternating least squares."""
 
@@ -50,9 +50,6 @@ class IalsConfig:
         doc="limit on users plus items with a training positive, at 64 factors",
         example="towers=ials baseline.ials.max_rows=5000000",
     )
-
-    def __post_init__(self) -> None:
-        check_keys(self, "baseline.ials")
 
 
 @baseline

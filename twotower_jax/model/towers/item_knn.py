@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from twotower_jax.lazy import np
 from twotower_jax.model.towers.choice import Baseline, Clicks, Scores, baseline, binary
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 # Products of two clicks held at a time: less than 1 GB.
 BLOCK = 2**23
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("baseline.item_knn")
 class ItemKnnConfig:
     """Item-kNN: the items clicked by the same users."""
 
@@ -35,9 +35,6 @@ class ItemKnnConfig:
         doc="limit on the sum over users of (number of items)^2",
         example="towers=item_knn baseline.item_knn.max_pairs=10000000000",
     )
-
-    def __post_init__(self) -> None:
-        check_keys(self, "baseline.item_knn")
 
 
 @baseline

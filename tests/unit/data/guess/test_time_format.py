@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
 from twotower_jax.data import sources
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.guess.log import guess_log
 from twotower_jax.data.parse import to_time
 from twotower_jax.data.prepared.load import load as load_prepared

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.prepared import chunks
 from twotower_jax.data.prepared.index import INDEX, checksums, read_index
 from twotower_jax.data.prepared.load import load, stored_split

@@ -4,8 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
-from twotower_jax.data import mapped, sources
+from twotower_jax.arrays import mapped
+from twotower_jax.data import sources
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.funnel_rows import funnel_rows
 from twotower_jax.data.hard_pools import PoolRule, make_pools
 from twotower_jax.data.history import make_history

@@ -14,11 +14,16 @@ from helpers.quick import quick
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from scipy import stats
 
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import simulate, simulate_blocks, truth
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.facts import truth
 from twotower_jax.data.simulator.funnel import make_blocks
-from twotower_jax.data.simulator.record import _prepared, prepare
+from twotower_jax.data.simulator.record import (
+    _prepared,
+    prepare,
+    simulate,
+    simulate_blocks,
+)
 from twotower_jax.data.simulator.world import affinity, make_sizes, tastes_at
 
 SMALL = SimulatorConfig(

@@ -5,9 +5,8 @@ import pytest
 from helpers.small_world import CONFIG
 from scipy import stats
 
-from twotower_jax.data.simulator import make_world
 from twotower_jax.data.simulator.arrays import best, choose, dots, smallest, stream
-from twotower_jax.data.simulator.world import draw_in_groups, make_groups
+from twotower_jax.data.simulator.world import draw_in_groups, make_groups, make_world
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from helpers.small_world import CONFIG, item_ids, user_ids
 from scipy import stats
 
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import make_world, simulate, truth
 from twotower_jax.data.simulator.clicks import pages
+from twotower_jax.data.simulator.facts import truth
 from twotower_jax.data.simulator.funnel import (
     FILLER,
     POPULAR,
@@ -20,8 +20,8 @@ from twotower_jax.data.simulator.funnel import (
     repeats,
     retrieve,
 )
-from twotower_jax.data.simulator.record import prepare
-from twotower_jax.data.simulator.world import affinity, alive_at, tastes_at
+from twotower_jax.data.simulator.record import prepare, simulate
+from twotower_jax.data.simulator.world import affinity, alive_at, make_world, tastes_at
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ import pytest
 from helpers.realdata import data_folder
 
 import twotower_jax.data.simulator as simulator
-from twotower_jax.config.simulator import SimulatorConfig
 from twotower_jax.data.concentration import gini
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import simulate, truth, uniform_exposures
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.facts import truth, uniform_exposures
+from twotower_jax.data.simulator.record import simulate
 from twotower_jax.data.simulator.world import make_sizes
 
 pytestmark = pytest.mark.slow  # of the default world

@@ -2,8 +2,8 @@
 
 import pytest
 
-from twotower_jax.config.simulator import SimulatorConfig
-from twotower_jax.data.simulator import simulate
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.record import simulate
 from twotower_jax.errors import InputError
 
 

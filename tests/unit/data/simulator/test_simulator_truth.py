@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import (
-    make_world,
-    simulate,
-    true_top_k,
-    truth,
-    uniform_exposures,
-)
-from twotower_jax.data.simulator.record import prepare
+from twotower_jax.data.simulator.config import SimulatorConfig
+from twotower_jax.data.simulator.facts import true_top_k, truth, uniform_exposures
+from twotower_jax.data.simulator.record import prepare, simulate
+from twotower_jax.data.simulator.world import make_world
 from twotower_jax.errors import InputError
 from twotower_jax.run.truth import stage_truth
 

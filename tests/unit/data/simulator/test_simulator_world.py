@@ -8,12 +8,12 @@ from helpers.small_world import CONFIG, item_ids
 from scipy import stats
 
 from twotower_jax.data.log import Stage
-from twotower_jax.data.simulator import make_world, simulate, true_top_k, truth
+from twotower_jax.data.simulator.facts import true_top_k, truth
 from twotower_jax.data.simulator.funnel import (
     _popular,
 )
-from twotower_jax.data.simulator.record import prepare
-from twotower_jax.data.simulator.world import item_features, tastes_at
+from twotower_jax.data.simulator.record import prepare, simulate
+from twotower_jax.data.simulator.world import item_features, make_world, tastes_at
 
 
 @pytest.fixture(scope="module")

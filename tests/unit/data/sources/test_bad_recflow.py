@@ -12,7 +12,7 @@ from helpers.kuaishou import (
 )
 from helpers.recflow_log import expected, read
 
-from twotower_jax.config.kuaishou import RecFlowConfig, RecFlowKeptConfig
+from twotower_jax.data.kuaishou import RecFlowConfig, RecFlowKeptConfig
 from twotower_jax.errors import InputError
 
 

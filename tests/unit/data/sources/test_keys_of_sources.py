@@ -3,7 +3,7 @@
 import pytest
 
 from twotower_jax.cli import main
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.sources import READ_BY, SOURCES, check_read, load
 from twotower_jax.errors import InputError
 

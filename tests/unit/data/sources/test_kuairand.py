@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.kuaishou import APRIL, LOG_COLUMNS, kuairand_log, write_csv, write_kuairand
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
-from twotower_jax.config.kuaishou import KuaiRandConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
+from twotower_jax.data.kuaishou import KuaiRandConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import kuairand, load
 from twotower_jax.data.split import split

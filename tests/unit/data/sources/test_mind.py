@@ -2,7 +2,7 @@
 
 import pytest
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split

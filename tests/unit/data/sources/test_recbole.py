@@ -2,7 +2,7 @@
 
 import pytest
 
-from twotower_jax.config.data import ColumnsConfig, DataConfig
+from twotower_jax.data.config import ColumnsConfig, DataConfig
 from twotower_jax.data.sources import load
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError

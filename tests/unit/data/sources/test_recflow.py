@@ -24,8 +24,8 @@ from helpers.kuaishou import (
 )
 from helpers.recflow_log import expected, read
 
-from twotower_jax.config.data import DataConfig
-from twotower_jax.config.kuaishou import RecFlowKeptConfig
+from twotower_jax.data.config import DataConfig
+from twotower_jax.data.kuaishou import RecFlowKeptConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import recflow
 from twotower_jax.data.split import split

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.realdata import data_folder
 
-from twotower_jax.config.data import DataConfig
+from twotower_jax.data.config import DataConfig
 from twotower_jax.data.log import Stage
 from twotower_jax.data.sources import load
 from twotower_jax.errors import InputError

@@ -1,16 +1,15 @@
 """Section ``data.simulator``: the embedded world."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 MAX_REQUESTS_PER_SECOND = 256
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("data.simulator")
 class SimulatorConfig:
     """The embedded world; its formulas are in ``data/simulator/README.md``.
 
@@ -198,7 +197,6 @@ class SimulatorConfig:
     seed: int = key(0, low=0, doc="seed of the world and its log", example="7")
 
     def __post_init__(self) -> None:
-        check_keys(self, "data.simulator")
         stages = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
         for wide, narrow in (("items", "exposed"), *pairwise(stages)):
             most, number = getattr(self, wide), getattr(self, narrow)

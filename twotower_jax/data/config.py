@@ -5,8 +5,8 @@ import json
 import os
 from dataclasses import dataclass, field
 
-from twotower_jax.config.kuaishou import KuaiRandConfig, RecFlowConfig
-from twotower_jax.config.simulator import SimulatorConfig
+from twotower_jax.data.kuaishou import KuaiRandConfig, RecFlowConfig
+from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.errors import InputError
 from twotower_jax.registry import check_keys, check_local, key
 

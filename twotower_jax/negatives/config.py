@@ -4,7 +4,6 @@ The laws of easy draws and the sources of hard ones are choices of their own fil
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from twotower_jax.errors import InputError
@@ -13,7 +12,7 @@ from twotower_jax.negatives import Funnel, Hard, Resampled, Sampler, Uniform
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.hard import hard_negatives
 from twotower_jax.negatives.samplers import has_slots
-from twotower_jax.registry import check_keys, key, section
+from twotower_jax.registry import key, keys_of, section
 
 Values = Mapping[str, Any]
 
@@ -35,7 +34,7 @@ def _schedules(values: Values) -> bool:
     return hard and values["negatives.hard_start"] is not None
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("negatives.bank")
 class BankConfig:
     """Cross-batch negatives: the candidates of the last batches, first in first out."""
 
@@ -54,11 +53,8 @@ class BankConfig:
         example="negatives=bank negatives.bank.warmup=0.25",
     )
 
-    def __post_init__(self) -> None:
-        check_keys(self, "negatives.bank")
 
-
-@dataclass(unsafe_hash=True)
+@keys_of("negatives.filter")
 class FilterConfig:
     """Negatives that score nearly as high as the positive: likely false ones."""
 
@@ -78,11 +74,8 @@ class FilterConfig:
         example="negatives.filter.gamma=0.95 negatives.filter.warmup=0.3",
     )
 
-    def __post_init__(self) -> None:
-        check_keys(self, "negatives.filter")
 
-
-@dataclass(unsafe_hash=True)
+@keys_of("negatives")
 class NegativesConfig:
     """The items that a positive is compared with."""
 
@@ -162,7 +155,6 @@ class NegativesConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "negatives")
         self._check_ratio()
         if self.distinct and not self.in_batch:
             raise InputError(
@@ -180,13 +172,13 @@ class NegativesConfig:
             )
 
     def _check_ratio(self) -> None:
-        if self.hard_ratio is None and self.hard_start is not None:
+        if self.hard_ratio is None:
+            if self.hard_start is None:
+                return
             raise InputError(
                 f"negatives.hard_start={self.hard_start} is the start of a schedule "
                 "that ends at negatives.hard_ratio, which is null; set hard_ratio too"
             )
-        if self.hard_ratio is None:
-            return
         if self.hard.num == 0:
             raise InputError(
                 f"negatives.hard_ratio={self.hard_ratio} mixes the slots of "

@@ -2,11 +2,11 @@
 
 import contextlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 RECFLOW_STAGES = ("all_stage", "request_id_dict")
 RECFLOW_FEEDBACK = ("effective_view", "long_view", "like", "follow", "forward")
@@ -30,7 +30,7 @@ def _kept(flag: str, videos: str, another: int = 50) -> int:
     )
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("data.recflow.kept")
 class RecFlowKeptConfig:
     """Rows kept per request of the videos that were not shown; 0 keeps none.
 
@@ -44,11 +44,8 @@ class RecFlowKeptConfig:
     coarse_neg: int = _kept("coarse_neg", "coarse ranking discarded")
     prerank_neg: int = _kept("prerank_neg", "pre-ranking discarded", another=0)
 
-    def __post_init__(self) -> None:
-        check_keys(self, "data.recflow.kept")
 
-
-@dataclass(unsafe_hash=True)
+@keys_of("data.recflow")
 class RecFlowConfig:
     """The part of RecFlow that is read.
 
@@ -86,7 +83,6 @@ class RecFlowConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "data.recflow")
         if self.days is not None and not self.days.isdecimal():
             self.span()
 
@@ -107,7 +103,7 @@ class RecFlowConfig:
         return first, last
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("data.kuairand")
 class KuaiRandConfig:
     """The part of KuaiRand that is read.
 
@@ -136,6 +132,3 @@ class KuaiRandConfig:
         example="data=kuairand data.path=KuaiRand-1K "
         "data.kuairand.statistics=[play_cnt,like_cnt]",
     )
-
-    def __post_init__(self) -> None:
-        check_keys(self, "data.kuairand")

@@ -1,0 +1,1 @@
+"""Arrays on devices and on disk: spread over a mesh, over processes, in files."""
