@@ -327,7 +327,7 @@ def to_dict(section: Any) -> dict[str, Any]:
     """Return a configuration as nested dictionaries of plain values.
 
     Examples:
-      >>> from twotower_jax import Config
+      >>> from twotower_jax.config import Config
       >>> to_dict(Config())["evaluation"]["k"]
       [10, 20, 50, 100]
     """

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from twotower_jax.progress import SweepProgress
-from twotower_jax.training import progress
+from twotower_jax import progress
 
 
 @pytest.fixture

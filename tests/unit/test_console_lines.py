@@ -12,7 +12,7 @@ from twotower_jax.progress import (
     TrainingProgress,
     make_console,
 )
-from twotower_jax.training import progress
+from twotower_jax import progress
 
 
 class Clock:
