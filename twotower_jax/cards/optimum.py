@@ -102,7 +102,7 @@ def holds_mean(program: Program) -> bool:
     are bounded, so the mean of a user's scores stays as it is.
     """
     loss, weighed = program.structure.loss, "negative_weight" in program.hyper.loss
-    return loss.softmax_form() is not None and (loss.weighs_rows or weighed)
+    return loss.softmax_pass and (loss.weighs_rows or weighed)
 
 
 def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:

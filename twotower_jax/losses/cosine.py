@@ -212,6 +212,7 @@ class Psl(base.CosineLoss):
     """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
 
     formula = staticmethod(psl)
+    softmax_pass: ClassVar[bool] = True
     name: str = "psl"
     temperature: float = base.temperature_key(0.05)
     activation: str = key(
@@ -225,10 +226,6 @@ class Psl(base.CosineLoss):
         doc="leave the positive out of the sum over the negatives",
         example="loss=psl loss.decoupled=false",
     )
-
-    def softmax_form(self) -> base.SoftmaxForm:
-        """Form of the pass written by hand."""
-        return base.SoftmaxForm(self.decoupled, surrogate=self.activation)
 
 
 def psl_logits(

@@ -70,6 +70,7 @@ class Softmax(base.Tempered):
     """Base of the softmaxes."""
 
     formula = staticmethod(sampled_softmax)
+    softmax_pass: ClassVar[bool] = True
     decoupled: bool = key(
         False,
         doc="leave the positive out of the sum over the negatives",
@@ -78,10 +79,6 @@ class Softmax(base.Tempered):
     negative_weight: float = key(
         1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
     )
-
-    def softmax_form(self) -> base.SoftmaxForm:
-        """Form of the pass written by hand."""
-        return base.SoftmaxForm(self.decoupled, self.weighs_rows)
 
     def check_towers(self, towers: Any) -> None:
         """Refuse a factor of the sum without cosines."""

@@ -241,8 +241,7 @@ class Mixture:
         It is added to the scores; -inf masks a pair. `terms` needs no such array.
         """
         terms = self.terms(memory, batch, draws, jnp.ones(batch.size))
-        pairs = logits.column_terms(terms.columns, terms.rows)
-        return pairs.log_mult - pairs.log_count
+        return logits.column_terms(terms.columns, terms.rows).bias
 
     def _by_group(
         self, counts: list[src.Count], batch: src.Batch, items: jax.Array
