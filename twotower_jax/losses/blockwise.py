@@ -136,12 +136,10 @@ def _log_sum_outside_columns(
     raw = jax.lax.stop_gradient(scores.slots)
     log_mult = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
     own = logits - rows.slots.log_count + log_mult
-    if form.decoupled:
-        rest, filled = log_sum(own)
-        return jnp.where(filled, rest, -jnp.inf)
-    # With the positive among them, so that every slot of a row may be masked.
-    parts = jnp.concatenate([positive[:, None], own], axis=1)
-    return jax.nn.logsumexp(parts, axis=1)
+    if not form.decoupled:
+        own = jnp.concatenate([positive[:, None], own], axis=1)
+    rest, filled = log_sum(own)
+    return jnp.where(filled, rest, -jnp.inf)
 
 
 class _Arguments(NamedTuple):

@@ -289,20 +289,15 @@ def check_cosines(word: str, towers: Any) -> None:
 # --- sums over the weighted negatives of a row ----------------------------------------
 
 
-def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits of different rows."""
+def weights_of(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
+) -> jax.Array:
+    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
             f"{positive.shape} and {negatives.shape}"
         )
-
-
-def weights_of(
-    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
-) -> jax.Array:
-    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
-    check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
 

@@ -25,6 +25,16 @@ from twotower_jax.negatives.samplers import (
     Sampler,
     Uniform,
 )
+from twotower_jax.negatives.source import (
+    Batch,
+    Dense,
+    Keys,
+    Listed,
+    Shared,
+    Slots,
+    Source,
+    Stored,
+)
 
 if TYPE_CHECKING:
     from twotower_jax.negatives.bank import CrossBatch
@@ -49,16 +59,6 @@ if TYPE_CHECKING:
     from twotower_jax.negatives.masks import RowMasks, user_positives
     from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture, Terms
     from twotower_jax.negatives.slots import HardRatio, RowSlots
-    from twotower_jax.negatives.source import (
-        Batch,
-        Dense,
-        Keys,
-        Listed,
-        Shared,
-        Slots,
-        Source,
-        Stored,
-    )
 
 # Imported on use: the choices above are read before JAX may be.
 MODULES = {
@@ -74,6 +74,5 @@ MODULES = {
     "masks": "RowMasks user_positives",
     "mixture": "CORRECTIONS Draws Mixture Terms",
     "slots": "HardRatio RowSlots",
-    "source": "Batch Dense Keys Listed Shared Slots Source Stored",
 }
 __getattr__ = lazy_exports(__name__, MODULES)

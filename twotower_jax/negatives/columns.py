@@ -80,6 +80,33 @@ class Columns(NamedTuple):
     num_distinct: jax.Array  # [] int32, the distinct items of a merged layout
 
 
+def _columns_of(
+    encode: jax.Array,
+    columns: int,
+    positive: jax.Array,
+    items: jax.Array,
+    *,
+    same_item: bool,
+    num_items: int,
+) -> Columns:
+    """Columns that count once, the first ones of the items to encode.
+
+    With same_item every column of a row's own item is masked in the row. Otherwise a
+    row knows its own place only, so that other draws of its item count.
+    """
+    key = encode[:columns]
+    places = jnp.arange(columns, dtype=jnp.int32)
+    return Columns(
+        encode_ids=encode,
+        positive=positive,
+        log_mult=jnp.where(key < num_items, 0.0, -jnp.inf),
+        key=key if same_item else places,
+        row_key=items if same_item else positive,
+        own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
+        num_distinct=jnp.int32(encode.shape[0]),
+    )
+
+
 def separate_columns(
     items: jax.Array,
     drawn: jax.Array,
@@ -93,27 +120,14 @@ def separate_columns(
     With same_item every draw of a row's own item is masked in the row; otherwise only
     the row's own positive is.
     """
-    batch, columns = items.shape[0], drawn.shape[0]
-    encode = jnp.concatenate([items, drawn] if in_batch else [drawn, items])
+    batch, number = items.shape[0], drawn.shape[0]
     positive = jnp.arange(batch, dtype=jnp.int32)
-    if in_batch:
-        columns += batch
-    else:
-        positive += columns
-    key, row_key = encode[:columns], items
-    if not same_item:
-        # A row knows its own place only, so that other draws of its item count.
-        key = jnp.arange(columns, dtype=jnp.int32)
-        row_key = positive if in_batch else jnp.full(batch, -1, jnp.int32)
-    return Columns(
-        encode_ids=encode,
-        positive=positive,
-        log_mult=jnp.where(encode[:columns] < num_items, 0.0, -jnp.inf),
-        key=key,
-        row_key=row_key,
-        own_log_mult=jnp.full(batch, -jnp.inf, jnp.float32),
-        num_distinct=jnp.int32(encode.shape[0]),
-    )
+    encode = jnp.concatenate([items, drawn])
+    if not in_batch:
+        encode, positive = jnp.concatenate([drawn, items]), positive + number
+    rules = {"same_item": same_item, "num_items": num_items}
+    columns = number + batch * in_batch
+    return _columns_of(encode, columns, positive, items, **rules)
 
 
 def merged_columns(
@@ -151,39 +165,23 @@ def distinct_columns(
     References:
       Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
     """
-    batch, number = items.shape[0], drawn.shape[0]
-    distinct = find_distinct(items, batch, num_items)
+    distinct = find_distinct(items, items.shape[0], num_items)
     encode = jnp.concatenate([drawn, distinct.ids])
-    positive = number + distinct.place
-    key, row_key = encode, items
-    own = jnp.full(batch, -jnp.inf, jnp.float32)
-    if not same_item:
-        # A row knows its own place only, so that other draws of its item count.
-        key, row_key = jnp.arange(number + batch, dtype=jnp.int32), positive
-        own = jnp.where(distinct.counts()[distinct.place] > 1, 0.0, -jnp.inf)
-    return Columns(
-        encode_ids=encode,
-        positive=positive,
-        log_mult=jnp.where(encode < num_items, 0.0, -jnp.inf),
-        key=key,
-        row_key=row_key,
-        own_log_mult=own,
-        num_distinct=number + (distinct.ids < num_items).sum(dtype=jnp.int32),
+    positive = drawn.shape[0] + distinct.place
+    rules = {"same_item": same_item, "num_items": num_items}
+    columns = _columns_of(encode, encode.shape[0], positive, items, **rules)
+    again = (distinct.counts()[distinct.place] > 1) & (not same_item)
+    number = drawn.shape[0] + (distinct.ids < num_items).sum(dtype=jnp.int32)
+    return columns._replace(
+        own_log_mult=jnp.where(again, 0.0, -jnp.inf), num_distinct=number
     )
 
 
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
     """The whole catalogue as columns: the full softmax."""
-    place = jnp.arange(num_items, dtype=jnp.int32)
-    return Columns(
-        encode_ids=place,
-        positive=items,
-        log_mult=jnp.zeros(num_items, jnp.float32),
-        key=place,
-        row_key=items,
-        own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
-        num_distinct=jnp.int32(num_items),
-    )
+    every = jnp.arange(num_items, dtype=jnp.int32)
+    rules = {"same_item": True, "num_items": num_items}
+    return _columns_of(every, num_items, items, items, **rules)
 
 
 def first_columns(columns: Columns, size: int) -> Columns:

@@ -32,11 +32,7 @@ class UserPositives(NamedTuple):
 def user_positives(
     user: np.ndarray, item: np.ndarray, num_users: int, num_items: int
 ) -> UserPositives:
-    """Distinct training positives of every user, sorted some users at a time.
-
-    Args:
-      user: [n] integers, users of the training positives.
-      item: [n] integers, their items; a repeated pair counts once.
+    """Distinct training positives, of pairs [n] of user and item, sorted by user.
 
     Examples:
       >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)

@@ -113,17 +113,14 @@ class Mixture:
     def collect(self, batch: src.Batch, drawn: tuple[src.Candidates, ...]) -> Draws:
         """The negatives of a batch from what each source drew."""
         slots = [each for each in drawn if isinstance(each, src.Slots)]
-        empty = jnp.zeros((batch.size, 0), jnp.int32)
-        none = src.Slots(empty, empty > 0, src.no_pools(batch.size))
-        if len(slots) > 1:
-            items, hard = (
-                jnp.concatenate(parts, axis=1)
-                for parts in zip(*(each[:2] for each in slots), strict=True)
-            )
-            slots = [src.Slots(items, hard, slots[0].pool)]
+        if not slots:
+            empty = jnp.zeros((batch.size, 0), jnp.int32)
+            slots = [src.Slots(empty, empty > 0, src.no_pools(batch.size))]
+        items = jnp.concatenate([each.items for each in slots], axis=1)
+        is_hard = jnp.concatenate([each.is_hard for each in slots], axis=1)
         stored = tuple(each for each in drawn if isinstance(each, src.Stored))
-        columns = self._columns(batch, drawn)
-        return Draws(columns, slots[0] if slots else none, stored, drawn)
+        of_rows = src.Slots(items, is_hard, slots[0].pool)
+        return Draws(self._columns(batch, drawn), of_rows, stored, drawn)
 
     def _columns(
         self, batch: src.Batch, drawn: tuple[src.Candidates, ...]
@@ -256,19 +253,13 @@ class Mixture:
         laws = src.add_by_law(counts)
         groups = {id(law.group[0]): law.group for law in laws if law.group}
         if len(groups) > 1 or any(each.shape[0] > 1 for each in dense):
-            every = (jnp.arange(batch.size, dtype=jnp.int32),)
-            groups = {0: every}
-            laws = [src.by_row(law, batch.size)._replace(group=every) for law in laws]
-        group = next(iter(groups.values()), ())
-        parts = []
-        for law in laws:
-            draws = jnp.asarray(law.draws, jnp.float32)
-            draws = draws[:, None] if draws.ndim else draws
-            parts.append(law.log_q(items) + jnp.log(draws))
-        parts += dense
-        if not parts:
-            return jnp.full((1, items.shape[1]), -jnp.inf), group
-        return functools.reduce(jnp.logaddexp, parts), group
+            groups = {0: (jnp.arange(batch.size, dtype=jnp.int32),)}
+            laws = [law.by_row() for law in laws]
+        parts = [law.log_count(items) for law in laws] + dense
+        log_count = functools.reduce(
+            jnp.logaddexp, parts or [jnp.full(items.shape, -jnp.inf)]
+        )
+        return log_count, next(iter(groups.values()), ())
 
     def _append(
         self,
