@@ -17,7 +17,7 @@ from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives import masks
 from twotower_jax.negatives.bank import Bank
 from twotower_jax.negatives.easy import Easy
-from twotower_jax.negatives.slots import HardRatio, RowSlots
+from twotower_jax.negatives.hard import HardRatio, RowSlots
 from twotower_jax.negatives.source import RowPools, Shared, Slots, no_pools
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import mixture_of

@@ -11,7 +11,7 @@ from twotower_jax.cards.passes import (
     stream_items,
 )
 from twotower_jax.cards.world import World
-from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.negatives.hard import HardRatio
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program
 

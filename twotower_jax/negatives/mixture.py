@@ -16,9 +16,9 @@ from twotower_jax.losses import logits
 from twotower_jax.negatives import columns as cols
 from twotower_jax.negatives import source as src
 from twotower_jax.negatives.frequency import Counted, PositiveLaw
+from twotower_jax.negatives.hard import RowSlots
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks
-from twotower_jax.negatives.slots import RowSlots
 from twotower_jax.registry import check_choice
 
 NO_MEMORY = Counted(())  # type: ignore[arg-type]
