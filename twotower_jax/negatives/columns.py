@@ -77,7 +77,6 @@ class Columns(NamedTuple):
     key: jax.Array
     row_key: jax.Array  # [B] int32 key of the columns of the row's own item, whose
     own_log_mult: jax.Array  # [B] float32 log number of draws this is; -inf masks them
-    num_distinct: jax.Array  # [] int32, the distinct items of a merged layout
 
 
 def _columns_of(
@@ -103,7 +102,6 @@ def _columns_of(
         key=key if same_item else places,
         row_key=items if same_item else positive,
         own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
-        num_distinct=jnp.int32(encode.shape[0]),
     )
 
 
@@ -137,21 +135,16 @@ def merged_columns(
 
     The loss is that of `separate_columns`: k draws add log k to their column's logit.
     """
-    batch = items.shape[0]
     draws = jnp.concatenate([items, drawn])
     distinct, place = merged = find_distinct(draws, draws.shape[0], num_items)
-    positive = place[:batch]
+    positive = place[: items.shape[0]]
     mult = jnp.where(distinct < num_items, merged.counts(), 0).astype(jnp.float32)
-    others = jnp.zeros(batch, jnp.float32) if same_item else mult[positive] - 1
-    return Columns(
-        encode_ids=distinct,
-        positive=positive,
-        log_mult=jnp.log(mult),
-        key=distinct,
-        row_key=items,
-        own_log_mult=jnp.log(others),
-        num_distinct=(distinct < num_items).sum(dtype=jnp.int32),
-    )
+    rules = {"same_item": True, "num_items": num_items}
+    columns = _columns_of(distinct, distinct.shape[0], positive, items, **rules)
+    columns = columns._replace(log_mult=jnp.log(mult))
+    if same_item:
+        return columns
+    return columns._replace(own_log_mult=jnp.log(mult[positive] - 1))
 
 
 def distinct_columns(
@@ -170,11 +163,10 @@ def distinct_columns(
     positive = drawn.shape[0] + distinct.place
     rules = {"same_item": same_item, "num_items": num_items}
     columns = _columns_of(encode, encode.shape[0], positive, items, **rules)
-    again = (distinct.counts()[distinct.place] > 1) & (not same_item)
-    number = drawn.shape[0] + (distinct.ids < num_items).sum(dtype=jnp.int32)
-    return columns._replace(
-        own_log_mult=jnp.where(again, 0.0, -jnp.inf), num_distinct=number
-    )
+    if same_item:
+        return columns
+    again = distinct.counts()[distinct.place] > 1
+    return columns._replace(own_log_mult=jnp.where(again, 0.0, -jnp.inf))
 
 
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
