@@ -110,10 +110,10 @@ def _with_listed(
         counts = jnp.logaddexp(there, counts)
     table = jnp.full((number, size + 1), -jnp.inf, log_count.dtype)
     table = table.at[line, listed.place].set(counts, mode="drop")
-    found = _by_column(table[:, :size], columns)
+    of_columns = _by_column(table[:, :size], columns)
     if columns.first:
-        return jnp.where(jnp.isneginf(found), log_count, found)
-    return jnp.logaddexp(log_count, found)
+        return jnp.where(jnp.isneginf(of_columns), log_count, of_columns)
+    return jnp.logaddexp(log_count, of_columns)
 
 
 def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:

@@ -84,7 +84,6 @@ def _columns_of(
     columns: int,
     positive: jax.Array,
     items: jax.Array,
-    *,
     same_item: bool,
     num_items: int,
 ) -> Columns:
@@ -123,9 +122,8 @@ def separate_columns(
     encode = jnp.concatenate([items, drawn])
     if not in_batch:
         encode, positive = jnp.concatenate([drawn, items]), positive + number
-    rules = {"same_item": same_item, "num_items": num_items}
     columns = number + batch * in_batch
-    return _columns_of(encode, columns, positive, items, **rules)
+    return _columns_of(encode, columns, positive, items, same_item, num_items)
 
 
 def merged_columns(
@@ -139,8 +137,8 @@ def merged_columns(
     distinct, place = merged = find_distinct(draws, draws.shape[0], num_items)
     positive = place[: items.shape[0]]
     mult = jnp.where(distinct < num_items, merged.counts(), 0).astype(jnp.float32)
-    rules = {"same_item": True, "num_items": num_items}
-    columns = _columns_of(distinct, distinct.shape[0], positive, items, **rules)
+    size = distinct.shape[0]
+    columns = _columns_of(distinct, size, positive, items, True, num_items)
     columns = columns._replace(log_mult=jnp.log(mult))
     if same_item:
         return columns
@@ -161,8 +159,8 @@ def distinct_columns(
     distinct = find_distinct(items, items.shape[0], num_items)
     encode = jnp.concatenate([drawn, distinct.ids])
     positive = drawn.shape[0] + distinct.place
-    rules = {"same_item": same_item, "num_items": num_items}
-    columns = _columns_of(encode, encode.shape[0], positive, items, **rules)
+    size = encode.shape[0]
+    columns = _columns_of(encode, size, positive, items, same_item, num_items)
     if same_item:
         return columns
     again = distinct.counts()[distinct.place] > 1
@@ -172,8 +170,7 @@ def distinct_columns(
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
     """The whole catalogue as columns: the full softmax."""
     every = jnp.arange(num_items, dtype=jnp.int32)
-    rules = {"same_item": True, "num_items": num_items}
-    return _columns_of(every, num_items, items, items, **rules)
+    return _columns_of(every, num_items, items, items, True, num_items)
 
 
 def first_columns(columns: Columns, size: int) -> Columns:
