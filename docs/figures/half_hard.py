@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import lines
-from twotower_jax.negatives.slots import HardRatio, ratio_at
+from twotower_jax.negatives.hard import HardRatio, ratio_at
 
 STEPS, SLOTS = 1000, 16
 SCHEDULES = {

@@ -17,8 +17,8 @@ from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives import masks
 from twotower_jax.negatives.bank import Bank
 from twotower_jax.negatives.easy import Easy
-from twotower_jax.negatives.slots import HardRatio, RowSlots
-from twotower_jax.negatives.source import Shared, Slots, no_pools, row_pools
+from twotower_jax.negatives.hard import HardRatio, RowSlots
+from twotower_jax.negatives.source import RowPools, Shared, Slots, no_pools
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import mixture_of
 from twotower_jax.training.types import Program, TrainState
@@ -80,7 +80,7 @@ def estimate(program, train, rows, drawn, items, bank, ratio, has_pool):
     pool = no_pools(len(rows))
     if negatives.hard_num:
         place = jnp.where(has_pool, train.pools.of_row[rows], len(train.pools.item))
-        pool = row_pools(
+        pool = RowPools(
             train.pools.item.at[place].get(mode="fill", fill_value=ITEMS),
             train.pools.log_prob.at[place].get(mode="fill", fill_value=-jnp.inf),
         )

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotower_jax.negatives.hard import has_pool
-from twotower_jax.negatives.slots import hard_slots
+from twotower_jax.negatives.hard import hard_slots, has_pool
 
 
 def full_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -10,9 +10,7 @@ from helpers.loss_cases import FEATURES, make_case, negatives, on_device
 from helpers.losses import loss_of
 
 from twotower_jax.losses import SampledSoftmax, blockwise
-from twotower_jax.losses.blockwise import SoftmaxForm, softmax_loss
-
-DECOUPLED = SoftmaxForm(decoupled=True)
+from twotower_jax.losses.blockwise import softmax_loss
 
 
 def slow_bsl(case, factor, decoupled, row_losses=False):
@@ -34,8 +32,8 @@ def slow_bsl(case, factor, decoupled, row_losses=False):
 def test_the_pass_is_the_formula_of_bsl(feature, factor, decoupled):
     case = make_case(feature)
     with jax.enable_x64(True):
-        form = SoftmaxForm(decoupled)
-        got = float(softmax_loss(*on_device(case), form, factor))
+        form = {"decoupled": decoupled, "negative_weight": factor}
+        got = float(softmax_loss(*on_device(case), **form))
     assert got == pytest.approx(slow_bsl(case, factor, decoupled), rel=1e-12)
 
 
@@ -48,7 +46,7 @@ def test_gradients_of_the_pass_are_differences_of_the_formula(feature, decoupled
 
         def loss(scores):
             at = on_device(case._replace(scores=scores))
-            return softmax_loss(*at, SoftmaxForm(decoupled), 1.22)
+            return softmax_loss(*at, decoupled=decoupled, negative_weight=1.22)
 
         gradient = jax.grad(loss)(on_device(case.scores))
     step = 1e-6
@@ -72,14 +70,14 @@ def test_the_weights_of_rows_have_the_rows_losses_as_gradient():
     case.rows.slots.log_mult[4] = -np.inf  # a row without negatives
     with jax.enable_x64(True):
 
-        def loss(weight, form):
+        def loss(weight, decoupled):
             terms = on_device(case)
             rows = terms.rows._replace(weight=weight)
-            return softmax_loss(terms.scores, terms.columns, rows, form, 1.22)
+            at = terms._replace(rows=rows)
+            return softmax_loss(*at, decoupled=decoupled, negative_weight=1.22)
 
         for decoupled in (False, True):
-            form = SoftmaxForm(decoupled, weighted=True)
-            got = jax.grad(loss)(jnp.asarray(case.rows.weight), form)
+            got = jax.grad(loss)(jnp.asarray(case.rows.weight), decoupled)
             want = slow_bsl(case, 1.22, decoupled, row_losses=True)
             np.testing.assert_allclose(got, want, rtol=1e-12)
             assert bool(want[4] == 0) is decoupled
@@ -95,7 +93,7 @@ def test_a_decoupled_row_without_negatives_has_loss_and_gradient_zero(feature):
     at = on_device(case)
 
     def loss(scores):
-        return softmax_loss(scores, at.columns, at.rows, DECOUPLED)
+        return softmax_loss(scores, at.columns, at.rows, decoupled=True)
 
     value, gradient = jax.value_and_grad(loss)(at.scores)
     assert np.isfinite(value) and all(np.isfinite(one).all() for one in gradient)

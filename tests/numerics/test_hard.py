@@ -11,8 +11,7 @@ from helpers.oracles import mix_slots, row_ratio, slot_log_prob
 from scipy import stats
 
 from twotower_jax.negatives.easy import log_prob, make_proposal, sample
-from twotower_jax.negatives.hard import cumulated, draw_hard, has_pool
-from twotower_jax.negatives.slots import hard_slots
+from twotower_jax.negatives.hard import cumulated, draw_hard, hard_slots, has_pool
 from twotower_jax.negatives.source import Listed, find_listed
 
 pytestmark = pytest.mark.long_programs

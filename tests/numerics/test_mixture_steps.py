@@ -29,7 +29,7 @@ from helpers.source_steps import (
 )
 
 from twotower_jax.losses import LOSSES
-from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.negatives.hard import HardRatio
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import draw
 from twotower_jax.training.types import TrainState

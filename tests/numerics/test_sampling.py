@@ -129,7 +129,7 @@ def test_columns_hold_exactly_the_draws_of_each_row(layout, mask):
             same_item=mask == "same_item",
             num_items=10,
         )
-        assert int(got.num_distinct) == 5
+        assert int((got.encode_ids < 10).sum()) == 5
     else:
         got = cols.separate_columns(
             jnp.array(items),

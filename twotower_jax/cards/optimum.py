@@ -11,7 +11,7 @@ from twotower_jax.cards.passes import (
     stream_items,
 )
 from twotower_jax.cards.world import World
-from twotower_jax.negatives.slots import HardRatio
+from twotower_jax.negatives.hard import HardRatio
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.types import Program
 
@@ -102,7 +102,7 @@ def holds_mean(program: Program) -> bool:
     are bounded, so the mean of a user's scores stays as it is.
     """
     loss, weighed = program.structure.loss, "negative_weight" in program.hyper.loss
-    return loss.softmax_form() is not None and (loss.weighs_rows or weighed)
+    return loss.softmax_pass and (loss.weighs_rows or weighed)
 
 
 def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ have a pass written by hand; any other loss is differentiated block by block.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +15,11 @@ from twotower_jax.losses.logits import (
     ColumnTerms,
     RowTerms,
     Scores,
-    bias,
     column_terms,
     keep_top_k,
     mask_at_or_above,
 )
-from twotower_jax.losses.loss import Loss, SoftmaxForm, log_sum
+from twotower_jax.losses.loss import Loss, log_sum
 from twotower_jax.registry import join, split
 
 # Elements of one block of logits: 8 MB stay in a core's cache.
@@ -39,19 +37,9 @@ def block_rows(rows: int, columns: int) -> int:
     return min(fitting, -(-rows // (8 * blocks)) * 8)
 
 
-class _Sums(NamedTuple):
-    """Sums over blocks: the loss, and the gradient [D, C] by the columns."""
-
-    loss: jax.Array
-    columns: jax.Array
-
-
-class _Constants(NamedTuple):
-    """The arguments of a pass to which no gradient flows."""
-
-    columns: ColumnTerms
-    rows: RowTerms
-    numbers: Any  # of the loss
+# Sums over blocks: the loss, and its gradient [D, C] by the columns. A CPU makes it
+# three times as fast as [C, D].
+_Sums = tuple[jax.Array, jax.Array]
 
 
 def _scan_rows(
@@ -60,8 +48,7 @@ def _scan_rows(
     """Return the sums over blocks of rows, and the values that blocks have of each row.
 
     Of the arrays of rows the query embeddings [B, D] come first; padded rows have
-    weight 0. A CPU makes the gradient [D, C] by the columns three times as fast as [C,
-    D].
+    weight 0.
     """
     query = rows[0]
     number, dim = query.shape
@@ -74,7 +61,7 @@ def _scan_rows(
     def join_rows(x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])[:number]
 
-    start = _Sums(jnp.zeros((), query.dtype), jnp.zeros((dim, columns), query.dtype))
+    start = jnp.zeros((), query.dtype), jnp.zeros((dim, columns), query.dtype)
     sums, values = jax.lax.scan(add_block, start, jax.tree.map(split_rows, rows))
     return sums, jax.tree.map(join_rows, values)
 
@@ -96,59 +83,63 @@ def _by_pass(both: Callable[..., tuple[tuple[jax.Array, ...], Any]]) -> Any:
 
 # --- the softmax and PSL, by hand -----------------------------------------------------
 
-COUPLED = SoftmaxForm()
+
+class _Form(NamedTuple):
+    """The static arguments of the pass."""
+
+    decoupled: bool  # whether the positive is left out of the sum
+    activation: str  # of `psl`, whose logits replace the scores; "" for the softmax
 
 
 def softmax_loss(
     scores: Scores,
     columns: ColumnTerms,
     rows: RowTerms,
-    form: SoftmaxForm = COUPLED,
+    *,
+    decoupled: bool = False,
+    activation: str = "",
     negative_weight: jax.Array | float = 1.0,
     temperature: jax.Array | float = 1.0,
 ) -> jax.Array:
     """Return sum_i w_i (c log (e^p + sum_d e^{s_d - log N_d}) - p) in one pass.
 
     d runs over the draws of row i: columns with their multiplicity, and slots. If
-    decoupled, e^p is left out, and a row without draws has loss 0. With a surrogate,
+    decoupled, e^p is left out, and a row without draws has loss 0. With an activation,
     s_d and p are the logits of `psl` at the temperature. The negative weight is the
-    factor c. Gradients flow to the scores, and if ``form.weighted`` to the weights of
-    the rows.
+    factor c. Gradients flow to the scores and to the weights of the rows.
     """
+    form = _Form(decoupled, activation)
     rest = _log_sum_outside_columns(scores, rows, form, temperature)
     arguments = _Arguments(
         scores.query, scores.columns, scores.positive, rest, rows.weight
     )
-    constants = _Constants(columns, rows, temperature)
-    log_sums, filled = _softmax_sum(form, arguments, constants)
+    log_sums, filled = _softmax_sum(form, arguments, (columns, rows, temperature))
     total = negative_weight * log_sums
-    if form.surrogate:
+    if activation:
         return total
     return total - (rows.weight * filled * scores.positive).sum()
 
 
 def _log_sum_outside_columns(
-    scores: Scores, rows: RowTerms, form: SoftmaxForm, temperature: jax.Array | float
+    scores: Scores, rows: RowTerms, form: _Form, temperature: jax.Array | float
 ) -> jax.Array:
     """Return the log sum of the terms of each row [B] that are in no column.
 
     They are the positive, unless decoupled, and the slots; -inf for none.
     """
     positive, logits = scores.positive, scores.slots
-    if form.surrogate:
-        logits = psl_logits(form.surrogate, positive, logits, temperature)
+    if form.activation:
+        logits = psl_logits(form.activation, positive, logits, temperature)
         positive = jnp.zeros_like(positive)
     if not logits.shape[1]:
         return jnp.full_like(positive, -jnp.inf) if form.decoupled else positive
     raw = jax.lax.stop_gradient(scores.slots)
     log_mult = mask_at_or_above(rows.limit, raw, rows.slots.log_mult)
     own = logits - rows.slots.log_count + log_mult
-    if form.decoupled:
-        rest, filled = log_sum(own)
-        return jnp.where(filled, rest, -jnp.inf)
-    # With the positive among them, so that every slot of a row may be masked.
-    parts = jnp.concatenate([positive[:, None], own], axis=1)
-    return jax.nn.logsumexp(parts, axis=1)
+    if not form.decoupled:
+        own = jnp.concatenate([positive[:, None], own], axis=1)
+    rest, filled = log_sum(own)
+    return jnp.where(filled, rest, -jnp.inf)
 
 
 class _Arguments(NamedTuple):
@@ -156,32 +147,33 @@ class _Arguments(NamedTuple):
 
     query: jax.Array  # [B, D] query embeddings over the temperature
     matrix: jax.Array  # [C, D] candidate embeddings of the columns
-    positive: jax.Array  # [B] logit of the positive, which a surrogate alone reads
+    positive: jax.Array  # [B] logit of the positive, which `psl` alone reads
     rest: jax.Array  # [B] log sum of the terms that are in no column
-    weight: jax.Array  # [B] weight of the row; a gradient of 0 where it is not computed
+    weight: jax.Array  # [B] weight of the row
 
 
 @_by_pass
 def _softmax_sum(
-    form: SoftmaxForm, arguments: _Arguments, constants: _Constants
+    form: _Form, arguments: _Arguments, constants: Any
 ) -> tuple[tuple[jax.Array, ...], _Arguments]:
     """Return sum_i w_i log(e^{rest_i} + sum_c e^{logit_ic}) and its gradients.
 
     With the sum stands which rows have any term, [B] float.
     """
     matrix, dtype = arguments.matrix, arguments.query.dtype
-    columns, temperature = constants.columns, constants.numbers
+    columns, rows, temperature = constants
 
     def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
         query, positive, rest, rows = block
         raw = query @ matrix.T
         logits, slope = raw, 1.0
-        if form.surrogate:
-            surrogate = partial(psl_logits, form.surrogate, positive)
+        if form.activation:
             logits, slope = jax.jvp(
-                lambda x: surrogate(x, temperature), (raw,), (jnp.ones_like(raw),)
+                lambda x: psl_logits(form.activation, positive, x, temperature),
+                (raw,),
+                (jnp.ones_like(raw),),
             )
-        logits += mask_at_or_above(rows.limit, raw, bias(columns, rows))
+        logits += mask_at_or_above(rows.limit, raw, column_terms(columns, rows).bias)
         top = jnp.maximum(logits.max(axis=1, initial=-jnp.inf), rest)
         # Only a decoupled row may have no term at all.
         filled = top > -jnp.inf if form.decoupled else jnp.ones(top.shape, bool)
@@ -192,21 +184,21 @@ def _softmax_sum(
         scaled = rows.weight / total
         forces = weights * slope
         d_query = (forces @ matrix) * scaled[:, None]
-        d_columns = sums.columns + (query * scaled[:, None]).T @ forces
         log_sums = top + jnp.log(total)
-        loss = sums.loss + (rows.weight * log_sums).sum()
-        none = jnp.zeros_like(top)
-        d_positive = -forces.sum(axis=1) * scaled if form.surrogate else none
-        d_weight = log_sums if form.weighted else none
-        values = d_query, d_positive, first * scaled, d_weight, filled.astype(dtype)
-        return _Sums(loss, d_columns), values
+        loss = sums[0] + (rows.weight * log_sums).sum()
+        d_columns = sums[1] + (query * scaled[:, None]).T @ forces
+        d_positive = jnp.zeros_like(top)
+        if form.activation:
+            d_positive = -forces.sum(axis=1) * scaled
+        values = d_query, d_positive, first * scaled, log_sums, filled.astype(dtype)
+        return (loss, d_columns), values
 
-    rows = constants.rows._replace(weight=arguments.weight)
+    rows = rows._replace(weight=arguments.weight)
     blocks = (arguments.query, arguments.positive, arguments.rest, rows)
     sums, values = _scan_rows(add_block, blocks, matrix.shape[0])
     d_query, d_positive, d_rest, d_weight, filled = values
-    gradients = _Arguments(d_query, sums.columns.T, d_positive, d_rest, d_weight)
-    return (sums.loss, filled), gradients
+    gradients = _Arguments(d_query, sums[1].T, d_positive, d_rest, d_weight)
+    return (sums[0], filled), gradients
 
 
 # --- any loss -------------------------------------------------------------------------
@@ -216,69 +208,60 @@ def batch_loss(
     loss: Loss, scores: Scores, columns: ColumnTerms, rows: RowTerms, *, top_k: int = 0
 ) -> jax.Array:
     """Sum of the weighted losses of the rows of a batch."""
-    form = loss.softmax_form()
-    if form is None or top_k:
-        return row_loss(loss, scores, columns, rows, top_k=top_k)
-    weight = getattr(loss, "negative_weight", 1.0)
-    return softmax_loss(scores, columns, rows, form, weight, loss.temperature)
-
-
-def row_loss(
-    loss: Loss, scores: Scores, columns: ColumnTerms, rows: RowTerms, *, top_k: int = 0
-) -> jax.Array:
-    """Return sum_i w_i loss(positive, negatives, weight)_i, block by block."""
+    if loss.softmax_pass and not top_k:
+        return softmax_loss(
+            scores,
+            columns,
+            rows,
+            decoupled=loss.decoupled,
+            activation=loss.activation,
+            negative_weight=loss.negative_weight,
+            temperature=loss.temperature,
+        )
     static, numbers = split(loss)
-    constants = _Constants(columns, rows, numbers)
-    return _row_sum(_Choice(static, top_k), scores, constants)[0]
-
-
-class _Choice(NamedTuple):
-    """The static arguments of ``row_loss``."""
-
-    loss: Loss
-    top_k: int
+    return _row_sum((static, top_k), scores, (columns, rows, numbers))[0]
 
 
 @_by_pass
 def _row_sum(
-    choice: _Choice, scores: Scores, constants: _Constants
+    static: tuple[Loss, int], scores: Scores, constants: Any
 ) -> tuple[tuple[jax.Array, ...], Scores]:
-    """Return the sum, and its gradients by the scores."""
-    matrix = scores.columns.T
+    """Return sum_i w_i loss(positive, negatives, weight)_i, and its gradients."""
+    matrix, (columns, rows, numbers) = scores.columns.T, constants
 
     def add_block(sums: _Sums, block: Any) -> tuple[_Sums, Any]:
         query, positive, slots, rows = block
         loss, gradient = jax.value_and_grad(_block_loss, argnums=1)(
-            choice,
+            static,
             Scores(query, matrix, positive, slots),
-            constants._replace(rows=rows),
+            (columns, rows, numbers),
         )
-        sums = _Sums(sums.loss + loss, sums.columns + gradient.columns)
-        return sums, (gradient.query, gradient.positive, gradient.slots)
+        values = gradient.query, gradient.positive, gradient.slots
+        return (sums[0] + loss, sums[1] + gradient.columns), values
 
-    blocks = (scores.query, scores.positive, scores.slots, constants.rows)
+    blocks = (scores.query, scores.positive, scores.slots, rows)
     sums, (d_query, d_positive, d_slots) = _scan_rows(
         add_block, blocks, matrix.shape[1]
     )
-    return (sums.loss,), Scores(d_query, sums.columns.T, d_positive, d_slots)
+    return (sums[0],), Scores(d_query, sums[1].T, d_positive, d_slots)
 
 
-def _block_loss(choice: _Choice, scores: Scores, constants: _Constants) -> jax.Array:
+def _block_loss(static: tuple[Loss, int], scores: Scores, constants: Any) -> jax.Array:
     """Return the sum of the weighted losses of the rows of one block."""
-    rows = constants.rows
+    (loss, top_k), (columns, rows, numbers) = static, constants
     raw = scores.query @ scores.columns
-    pairs = column_terms(constants.columns, rows)
+    pairs = column_terms(columns, rows)
     raw = jnp.concatenate([raw, scores.slots], axis=1)
-    log_mult = jnp.concatenate([pairs.log_mult, rows.slots.log_mult], axis=1)
-    log_count = jnp.concatenate([pairs.log_count, rows.slots.log_count], axis=1)
+    log_mult, log_count = (
+        jnp.concatenate(parts, axis=1) for parts in zip(pairs, rows.slots, strict=True)
+    )
     log_mult = mask_at_or_above(rows.limit, jax.lax.stop_gradient(raw), log_mult)
-    if choice.loss.importance:
+    if loss.importance:
         log_mult, log_count = log_mult - log_count, jnp.zeros_like(log_count)
     weight = jnp.exp(log_mult)
-    if choice.top_k:
+    if top_k:
         valid = jnp.where(weight > 0, jax.lax.stop_gradient(raw), -jnp.inf)
-        weight = jnp.where(keep_top_k(valid, choice.top_k), weight, 0)
+        weight = jnp.where(keep_top_k(valid, top_k), weight, 0)
     logits = jnp.where(weight > 0, raw - log_count, 0)
-    loss = join(choice.loss, constants.numbers)
-    values = loss.of_rows(scores.positive, logits, weight)
+    values = join(loss, numbers).of_rows(scores.positive, logits, weight)
     return (rows.weight * values).sum()

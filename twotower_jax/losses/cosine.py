@@ -23,14 +23,9 @@ def ccl(
 ) -> jax.Array:
     """Return max(0, 1 - cos_p) + c mean_j max(0, cos_j - m) of every row.
 
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      margin: Cosine m above which a negative is pushed down.
-      negative_weight: Factor c of the mean.
-      temperature: Temperature of the logits.
-
-    Returns:
-      [batch] float32 loss, unreduced. A row without negatives has the first term alone.
+    c is the negative weight, m the margin, and cosines are finite logits times the
+    temperature, shaped as in `sampled_softmax`. A row without negatives has the first
+    term alone.
 
     Examples:
       >>> loss = ccl(jnp.array([0.8]), jnp.array([[0.9, 0.1]]), margin=0.5)
@@ -87,17 +82,14 @@ def debiased(
       S = sum_j w_j e^((b + 1) n_j) / [ sum_j w_j e^(b n_j) / N ].
 
     A share t of the negatives is taken to be positives, whose part is subtracted. S
-    weighs the negatives by e^(b n_j); the lower bound is the least sum of cosines.
-    Gradients flow through the weights, as in the published code.
+    weighs the negatives by e^(b n_j); the lower bound is the least sum of cosines, of
+    which finite logits at the temperature T are made. Gradients flow through the
+    weights, as in the published code. Shapes are those of `sampled_softmax`, and a row
+    without negatives has loss 0.
 
     Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
       tau_plus: Share t of false negatives, in [0, 1).
       beta: Concentration b on hard negatives, at least 0.
-      temperature: Temperature T of the logits.
-
-    Returns:
-      [batch] float32 loss; 0 for a row without negatives.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 4))
@@ -173,20 +165,10 @@ def psl(
     """Return log sum_j w_j sigma(d_j)^(1/T) of every row, d_j = (cos_j - cos_p) / 2.
 
     sigma(d) is 1 + tanh(d), 1 + arctan(d) or relu(1 + d). The softmax has e^d instead,
-    at twice the temperature. Halves of differences of cosines lie in [-1, 1].
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      temperature: Temperature T of the logits.
-      activation: Name in `ACTIVATIONS`.
-      decoupled: Whether the positive is left out of the sum, where it would add
-        sigma(0)^(1/T) = 1.
-
-    Returns:
-      [batch] float32 loss, unreduced. A row whose sum is empty or 0 has loss 0.
-
-    Raises:
-      InputError: The activation is unknown.
+    at twice the temperature T. Halves of differences of cosines lie in [-1, 1]. Logits
+    are finite, and shapes those of `sampled_softmax`. If decoupled, the positive is
+    left out of the sum, where it would add sigma(0)^(1/T) = 1. A row whose sum is empty
+    or 0 has loss 0.
 
     Examples:
       >>> at = jnp.array([0.9]) / 0.1, jnp.array([[0.9, -0.1]]) / 0.1
@@ -212,6 +194,7 @@ class Psl(base.CosineLoss):
     """Pairwise softmax with another surrogate: sums sigma((cos- - cos+) / 2)^(1/T)."""
 
     formula = staticmethod(psl)
+    softmax_pass: ClassVar[bool] = True
     name: str = "psl"
     temperature: float = base.temperature_key(0.05)
     activation: str = key(
@@ -225,10 +208,6 @@ class Psl(base.CosineLoss):
         doc="leave the positive out of the sum over the negatives",
         example="loss=psl loss.decoupled=false",
     )
-
-    def softmax_form(self) -> base.SoftmaxForm:
-        """Form of the pass written by hand."""
-        return base.SoftmaxForm(self.decoupled, surrogate=self.activation)
 
 
 def psl_logits(

@@ -62,10 +62,7 @@ def bce(
 
     With ``ratio`` r > 0 the weights are scaled to sum to r. In expectation this is the
     loss of r drawn negatives per positive (1:2, 1:3). Without it the factor c is 1.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      ratio: Negatives per positive, or None.
+    Logits are finite, and shapes those of `sampled_softmax`.
 
     Examples:
       >>> loss = bce(jnp.zeros(1), jnp.zeros((1, 3)), ratio=2.0)
@@ -109,13 +106,8 @@ def gbce(
     a = c sum_j w_j / (num_items - 1): the weight that the row's negatives have in the
     loss, over the number of other items. With uniform negatives and a share P of
     clicks, the optimum has the odds sigmoid / (1 - sigmoid) = beta P / (a (1 - P)).
-    t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws and the ratio.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      num_items: Size of the catalogue.
-      calibration: Calibration t, between 0 and 1.
-      ratio: Negatives per positive, or None, as in ``bce``.
+    The calibration t = 0 is bce; t = 1 gives sigmoid = P, whatever the number of draws
+    and the ratio. ``num_items`` is the size of the catalogue, the rest is as of `bce`.
 
     Examples:
       >>> at = jnp.zeros(1), jnp.zeros((1, 3))

@@ -27,6 +27,11 @@ class PairTerms(NamedTuple):
     log_mult: jax.Array  # [B, n] log of the number of draws of it; -inf masks it
     log_count: jax.Array  # [B, n] log of its expected count; 0 corrects nothing
 
+    @property
+    def bias(self) -> jax.Array:
+        """What is added to the scores, [B, n]; -inf masks a pair."""
+        return self.log_mult - self.log_count
+
 
 class ColumnTerms(NamedTuple):
     """Terms of the C columns."""
@@ -78,8 +83,10 @@ def tempered(log_count: jax.Array, strength: tuple[jax.Array, ...]) -> jax.Array
 
 def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     """Terms [b, C] of the pairs of rows and columns."""
-    one_group = jnp.zeros(rows.key.shape, jnp.int32)
-    log_count = columns.log_count[rows.group[0] if rows.group else one_group]
+    shape = rows.key.shape[0], columns.key.shape[0]
+    log_count = jnp.broadcast_to(columns.log_count[0], shape)
+    for group in rows.group:
+        log_count = columns.log_count[group]
     for listed in rows.listed:
         log_count = _with_listed(columns, log_count, listed)
     own = columns.key[None, :] == rows.key[:, None]
@@ -90,25 +97,6 @@ def column_terms(columns: ColumnTerms, rows: RowTerms) -> PairTerms:
     log_count = tempered(log_count, columns.strength)
     # A masked pair has count 1: an item of count 0 stays masked and is never nan.
     return PairTerms(log_mult, jnp.where(jnp.isneginf(log_mult), 0, log_count))
-
-
-def bias(columns: ColumnTerms, rows: RowTerms) -> jax.Array:
-    """Log multiplicity minus log expected count of the pairs of rows and columns.
-
-    Where no term depends on both row and column, vectors are subtracted instead.
-    """
-    if rows.group or rows.listed:
-        pairs = column_terms(columns, rows)
-        return pairs.log_mult - pairs.log_count
-    own = columns.key[None, :] == rows.key[:, None]
-    log_count = tempered(columns.log_count[0], columns.strength)
-    own_log_count = tempered(rows.own_log_count, columns.strength)
-    bias = _minus(columns.log_mult, log_count)[None, :]
-    own_bias = _minus(rows.own_log_mult, own_log_count)[:, None]
-    bias = jnp.where(own, own_bias, bias)
-    for seen in rows.seen:
-        bias = jnp.where(_by_column(seen, columns), -jnp.inf, bias)
-    return bias
 
 
 def _with_listed(
@@ -122,10 +110,10 @@ def _with_listed(
         counts = jnp.logaddexp(there, counts)
     table = jnp.full((number, size + 1), -jnp.inf, log_count.dtype)
     table = table.at[line, listed.place].set(counts, mode="drop")
-    found = _by_column(table[:, :size], columns)
+    of_columns = _by_column(table[:, :size], columns)
     if columns.first:
-        return jnp.where(jnp.isneginf(found), log_count, found)
-    return jnp.logaddexp(log_count, found)
+        return jnp.where(jnp.isneginf(of_columns), log_count, of_columns)
+    return jnp.logaddexp(log_count, of_columns)
 
 
 def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:
@@ -133,11 +121,6 @@ def _by_column(values: jax.Array, columns: ColumnTerms) -> jax.Array:
     for place in columns.place:
         values = values[:, place]
     return values
-
-
-def _minus(log_mult: jax.Array, log_count: jax.Array) -> jax.Array:
-    """Return the difference; -inf where nothing is drawn, whatever its count is."""
-    return jnp.where(jnp.isneginf(log_mult), -jnp.inf, log_mult - log_count)
 
 
 def mask_at_or_above(

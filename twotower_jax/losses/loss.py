@@ -13,14 +13,6 @@ from twotower_jax.losses.terms import SelfSupervised, StagePairs, Term
 from twotower_jax.registry import Choice, Choices, check_keys, key, section
 
 
-class SoftmaxForm(NamedTuple):
-    """Static choices within the softmax, which has a pass written by hand."""
-
-    decoupled: bool = False  # whether the positive is left out of the sum
-    weighted: bool = False  # whether gradients flow to the weights of the rows
-    surrogate: str = ""  # activation of `psl`, whose logits replace the scores
-
-
 class Odds(NamedTuple):
     """Balance of a pointwise loss."""
 
@@ -146,6 +138,9 @@ class Loss(Choice):
     # function of the arguments of `of_rows`; its keyword arguments are keys
     formula: ClassVar[Callable[..., Any]]
     whole_catalogue: ClassVar[bool] = False  # whether the negatives are every item
+    # whether it is a form of `blockwise.softmax_loss`, a pass written by hand; of other
+    # losses `of_rows` is differentiated
+    softmax_pass: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False  # whether a constant added to all scores counts
     # whether log q weighs the negatives by one over their expected counts; otherwise it
     # is subtracted from their logits
@@ -162,6 +157,9 @@ class Loss(Choice):
     temperature_rate = 0.001
     temperature_min: ClassVar[float | None] = None
     temperature_max = 1.0
+    decoupled = False
+    activation = ""
+    negative_weight = 1.0
     logq = LogqConfig(correct="none")
 
     name: str = ""
@@ -183,10 +181,6 @@ class Loss(Choice):
         names = list(inspect.signature(self.formula).parameters)[3:]
         keys = {name: getattr(self, name) for name in names}
         return self.formula(positive, negatives, weight, **keys)
-
-    def softmax_form(self) -> SoftmaxForm | None:
-        """Form of the pass written by hand; None where `of_rows` is differentiated."""
-        return None
 
     def odds(self, drawn: int, num_items: int) -> Odds | None:
         """Balance that a constant of the logits would hold; None without such a key."""
@@ -295,20 +289,15 @@ def check_cosines(word: str, towers: Any) -> None:
 # --- sums over the weighted negatives of a row ----------------------------------------
 
 
-def check_shapes(positive: jax.Array, negatives: jax.Array) -> None:
-    """Refuse logits of different rows."""
+def weights_of(
+    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
+) -> jax.Array:
+    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
     if positive.shape != negatives.shape[:1]:
         raise ValueError(
             f"positive must be [batch] and negatives [batch, columns], got "
             f"{positive.shape} and {negatives.shape}"
         )
-
-
-def weights_of(
-    positive: jax.Array, negatives: jax.Array, weight: jax.Array | None
-) -> jax.Array:
-    """Return the weights [batch, columns] of the negatives, 1 where none are given."""
-    check_shapes(positive, negatives)
     return jnp.ones_like(negatives) if weight is None else weight
 
 

@@ -26,18 +26,15 @@ def sampled_softmax(
     With c = 1 this is -log [ e^p / (e^p + sum_j w_j e^{n_j}) ].
 
     Args:
-      positive: [batch] float, logit of the positive.
-      negatives: [batch, columns] float, logits of the negatives; -inf masks one.
-      weight: [batch, columns] float, draws that a negative stands for; None is 1.
+      positive: [batch] float, logit p of the positive.
+      negatives: [batch, columns] float, logits n_j of the negatives; -inf masks one.
+      weight: [batch, columns] float, draws w_j that a negative stands for; None is 1.
       decoupled: Whether e^p is left out of the sum.
       negative_weight: Factor c of the logarithm.
 
     Returns:
       [batch] float32 loss, unreduced. A row with every negative masked has loss 0 if
       decoupled, and (c - 1) p otherwise.
-
-    Raises:
-      ValueError: The shapes do not match.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -53,16 +50,11 @@ def sampled_softmax(
       BSL: Understanding and Improving Softmax Loss for Recommendation, ICDE 2024 (c,
       the ratio of the temperatures of positives and negatives).
     """
-    base.check_shapes(positive, negatives)
-    if weight is not None:
-        negatives = negatives + jnp.log(weight)
-    if decoupled:
-        total, filled = base.log_sum(negatives)
-    else:
-        logits = jnp.concatenate([positive[:, None], negatives], axis=1)
-        total, filled = jax.nn.logsumexp(logits, axis=1), True
-    total = negative_weight * total
-    return jnp.where(filled, total - positive, 0) if decoupled else total - positive
+    logits = negatives + jnp.log(base.weights_of(positive, negatives, weight))
+    if not decoupled:
+        logits = jnp.concatenate([positive[:, None], logits], axis=1)
+    total, filled = base.log_sum(logits)
+    return jnp.where(filled, negative_weight * total - positive, 0)
 
 
 @dataclass(unsafe_hash=True)
@@ -70,6 +62,7 @@ class Softmax(base.Tempered):
     """Base of the softmaxes."""
 
     formula = staticmethod(sampled_softmax)
+    softmax_pass: ClassVar[bool] = True
     decoupled: bool = key(
         False,
         doc="leave the positive out of the sum over the negatives",
@@ -78,10 +71,6 @@ class Softmax(base.Tempered):
     negative_weight: float = key(
         1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
     )
-
-    def softmax_form(self) -> base.SoftmaxForm:
-        """Form of the pass written by hand."""
-        return base.SoftmaxForm(self.decoupled, self.weighs_rows)
 
     def check_towers(self, towers: Any) -> None:
         """Refuse a factor of the sum without cosines."""

@@ -16,13 +16,8 @@ def logistic(
     """Return the mean over negatives of log(1 + e^{-(p - n)}) of every row.
 
     This is the BPR loss, also called triplet-logistic. Its scale is 1 / temperature,
-    which is part of the logits.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-
-    Returns:
-      [batch] float32 loss; 0 for a row without negatives.
+    which is part of the finite logits, shaped as in `sampled_softmax`. A row without
+    negatives has loss 0.
 
     Examples:
       >>> loss = logistic(jnp.zeros(1), jnp.zeros((1, 3)))
@@ -56,16 +51,9 @@ def hinge(
 ) -> jax.Array:
     """Return the mean over negatives of max(0, margin - (s_p - s_n)) of every row.
 
-    Scores s are the logits times the temperature (cosines), so that the margin does
-    not depend on the temperature.
-
-    Args:
-      positive, negatives, weight: as of `sampled_softmax`; logits are finite.
-      margin: Distance by which the positive has to lead, in units of s.
-      temperature: Temperature of the logits.
-
-    Returns:
-      [batch] float32 loss; 0 for a row without negatives.
+    Scores s are finite logits times the temperature (cosines), so that the margin does
+    not depend on it. Shapes are those of `sampled_softmax`, and a row without negatives
+    has loss 0.
 
     Examples:
       >>> loss = hinge(jnp.array([0.5]), jnp.array([[0.4, 0.0]]), margin=0.25)

@@ -13,8 +13,10 @@ from twotower_jax.negatives.hard import (
     Hard,
     HardDraws,
     HardInputs,
+    HardRatio,
     HardStep,
     Pooled,
+    RowSlots,
 )
 from twotower_jax.negatives.mined import Mined
 from twotower_jax.negatives.resampled import Resampled
@@ -24,6 +26,16 @@ from twotower_jax.negatives.samplers import (
     Popularity,
     Sampler,
     Uniform,
+)
+from twotower_jax.negatives.source import (
+    Batch,
+    Dense,
+    Keys,
+    Listed,
+    Shared,
+    Slots,
+    Source,
+    Stored,
 )
 
 if TYPE_CHECKING:
@@ -48,17 +60,6 @@ if TYPE_CHECKING:
     from twotower_jax.negatives.in_batch import Catalogue, InBatch
     from twotower_jax.negatives.masks import RowMasks, user_positives
     from twotower_jax.negatives.mixture import CORRECTIONS, Draws, Mixture, Terms
-    from twotower_jax.negatives.slots import HardRatio, RowSlots
-    from twotower_jax.negatives.source import (
-        Batch,
-        Dense,
-        Keys,
-        Listed,
-        Shared,
-        Slots,
-        Source,
-        Stored,
-    )
 
 # Imported on use: the choices above are read before JAX may be.
 MODULES = {
@@ -73,7 +74,5 @@ MODULES = {
     "in_batch": "Catalogue InBatch",
     "masks": "RowMasks user_positives",
     "mixture": "CORRECTIONS Draws Mixture Terms",
-    "slots": "HardRatio RowSlots",
-    "source": "Batch Dense Keys Listed Shared Slots Source Stored",
 }
 __getattr__ = lazy_exports(__name__, MODULES)

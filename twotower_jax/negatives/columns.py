@@ -54,7 +54,31 @@ class Columns(NamedTuple):
     key: jax.Array
     row_key: jax.Array  # [B] int32 key of the columns of the row's own item, whose
     own_log_mult: jax.Array  # [B] float32 log number of draws this is; -inf masks them
-    num_distinct: jax.Array  # [] int32, the distinct items of a merged layout
+
+
+def _columns_of(
+    encode: jax.Array,
+    columns: int,
+    positive: jax.Array,
+    items: jax.Array,
+    same_item: bool,
+    num_items: int,
+) -> Columns:
+    """Columns that count once, the first ones of the items to encode.
+
+    With same_item every column of a row's own item is masked in the row. Otherwise a
+    row knows its own place only, so that other draws of its item count.
+    """
+    key = encode[:columns]
+    places = jnp.arange(columns, dtype=jnp.int32)
+    return Columns(
+        encode_ids=encode,
+        positive=positive,
+        log_mult=jnp.where(key < num_items, 0.0, -jnp.inf),
+        key=key if same_item else places,
+        row_key=items if same_item else positive,
+        own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
+    )
 
 
 def separate_columns(
@@ -70,27 +94,13 @@ def separate_columns(
     With same_item every draw of a row's own item is masked in the row; otherwise only
     the row's own positive is.
     """
-    batch, columns = items.shape[0], drawn.shape[0]
-    encode = jnp.concatenate([items, drawn] if in_batch else [drawn, items])
+    batch, number = items.shape[0], drawn.shape[0]
     positive = jnp.arange(batch, dtype=jnp.int32)
-    if in_batch:
-        columns += batch
-    else:
-        positive += columns
-    key, row_key = encode[:columns], items
-    if not same_item:
-        # A row knows its own place only, so that other draws of its item count.
-        key = jnp.arange(columns, dtype=jnp.int32)
-        row_key = positive if in_batch else jnp.full(batch, -1, jnp.int32)
-    return Columns(
-        encode_ids=encode,
-        positive=positive,
-        log_mult=jnp.where(encode[:columns] < num_items, 0.0, -jnp.inf),
-        key=key,
-        row_key=row_key,
-        own_log_mult=jnp.full(batch, -jnp.inf, jnp.float32),
-        num_distinct=jnp.int32(encode.shape[0]),
-    )
+    encode = jnp.concatenate([items, drawn])
+    if not in_batch:
+        encode, positive = jnp.concatenate([drawn, items]), positive + number
+    columns = number + batch * in_batch
+    return _columns_of(encode, columns, positive, items, same_item, num_items)
 
 
 def merged_columns(
@@ -100,21 +110,16 @@ def merged_columns(
 
     The loss is that of `separate_columns`: k draws add log k to their column's logit.
     """
-    batch = items.shape[0]
     draws = jnp.concatenate([items, drawn])
     distinct, place = merged = find_distinct(draws, draws.shape[0], num_items)
-    positive = place[:batch]
+    positive = place[: items.shape[0]]
     mult = jnp.where(distinct < num_items, merged.counts(), 0).astype(jnp.float32)
-    others = jnp.zeros(batch, jnp.float32) if same_item else mult[positive] - 1
-    return Columns(
-        encode_ids=distinct,
-        positive=positive,
-        log_mult=jnp.log(mult),
-        key=distinct,
-        row_key=items,
-        own_log_mult=jnp.log(others),
-        num_distinct=(distinct < num_items).sum(dtype=jnp.int32),
-    )
+    size = distinct.shape[0]
+    columns = _columns_of(distinct, size, positive, items, True, num_items)
+    columns = columns._replace(log_mult=jnp.log(mult))
+    if same_item:
+        return columns
+    return columns._replace(own_log_mult=jnp.log(mult[positive] - 1))
 
 
 def distinct_columns(
@@ -128,39 +133,21 @@ def distinct_columns(
     References:
       Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
     """
-    batch, number = items.shape[0], drawn.shape[0]
-    distinct = find_distinct(items, batch, num_items)
+    distinct = find_distinct(items, items.shape[0], num_items)
     encode = jnp.concatenate([drawn, distinct.ids])
-    positive = number + distinct.place
-    key, row_key = encode, items
-    own = jnp.full(batch, -jnp.inf, jnp.float32)
-    if not same_item:
-        # A row knows its own place only, so that other draws of its item count.
-        key, row_key = jnp.arange(number + batch, dtype=jnp.int32), positive
-        own = jnp.where(distinct.counts()[distinct.place] > 1, 0.0, -jnp.inf)
-    return Columns(
-        encode_ids=encode,
-        positive=positive,
-        log_mult=jnp.where(encode < num_items, 0.0, -jnp.inf),
-        key=key,
-        row_key=row_key,
-        own_log_mult=own,
-        num_distinct=number + (distinct.ids < num_items).sum(dtype=jnp.int32),
-    )
+    positive = drawn.shape[0] + distinct.place
+    size = encode.shape[0]
+    columns = _columns_of(encode, size, positive, items, same_item, num_items)
+    if same_item:
+        return columns
+    again = distinct.counts()[distinct.place] > 1
+    return columns._replace(own_log_mult=jnp.where(again, 0.0, -jnp.inf))
 
 
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
     """The whole catalogue as columns: the full softmax."""
-    place = jnp.arange(num_items, dtype=jnp.int32)
-    return Columns(
-        encode_ids=place,
-        positive=items,
-        log_mult=jnp.zeros(num_items, jnp.float32),
-        key=place,
-        row_key=items,
-        own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
-        num_distinct=jnp.int32(num_items),
-    )
+    every = jnp.arange(num_items, dtype=jnp.int32)
+    return _columns_of(every, num_items, items, items, True, num_items)
 
 
 def first_columns(columns: Columns, size: int) -> Columns:

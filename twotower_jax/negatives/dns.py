@@ -41,10 +41,7 @@ def dns_log_prob(
     Args:
       scores: [..., N] float score of every item of the catalogue.
       log_q: [N] float log probability of a draw; normalised here. -inf is never drawn.
-      candidate_num: M >= 1, independent draws per slot; a number, not structure.
-
-    Returns:
-      [..., N] float32; -inf where log_q is.
+      candidate_num: M >= 1, independent draws per slot.
 
     Examples:
       >>> half = jnp.log(jnp.array([0.5, 0.5]))

@@ -31,11 +31,9 @@ class Proposal(NamedTuple):
 
 
 def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
-    """Proposal of a sampler of `EASY`, on the device.
+    """Proposal of a sampler of `EASY` with its keys, on the device.
 
-    Args:
-      counts: [num_items] training positives of each item.
-      keys: of the sampler, such as the exponent alpha of popularity.
+    The counts [num_items] are those of training positives.
 
     Examples:
       >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)

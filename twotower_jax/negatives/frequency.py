@@ -66,12 +66,8 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     log of this sum, because the source of a negative is unknown to its row.
 
     Args:
-      sources: pairs, at least one, of log probabilities [...] float32 of the items
-        (-inf where a source cannot draw one) and the number of draws, a number or an
-        array that broadcasts; 0 leaves a source out.
-
-    Returns:
-      [...] float32, -inf where no source draws the item.
+      sources: pairs of log q [...] float32, -inf where a source cannot draw the item,
+        and the number of draws, which broadcasts; 0 leaves a source out.
 
     Examples:
       >>> half, tenth = jnp.log(jnp.float32(0.5)), jnp.log(jnp.float32(0.1))

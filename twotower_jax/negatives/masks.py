@@ -32,11 +32,7 @@ class UserPositives(NamedTuple):
 def user_positives(
     user: np.ndarray, item: np.ndarray, num_users: int, num_items: int
 ) -> UserPositives:
-    """Distinct training positives of every user, sorted some users at a time.
-
-    Args:
-      user: [n] integers, users of the training positives.
-      item: [n] integers, their items; a repeated pair counts once.
+    """Distinct training positives, of pairs [n] of user and item, sorted by user.
 
     Examples:
       >>> lists = user_positives(np.array([1, 0, 1]), np.array([4, 2, 3]), 2, 9)
@@ -131,18 +127,18 @@ def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> ja
 
 def _contained_in_rows(lists: _Lists, items: jax.Array) -> jax.Array:
     if shards.table_shards() == 1:
-        return _found(lists.item, lists.begin, lists.end, items)
+        return _among(lists.item, lists.begin, lists.end, items)
 
-    def look_up(number: jax.Array, found: jax.Array) -> jax.Array:
+    def look_up(number: jax.Array, contained: jax.Array) -> jax.Array:
         end = lists.ends - number * lists.size
         begin = end - (lists.end - lists.begin)
         begin, end = (jnp.clip(each, 0, lists.size) for each in (begin, end))
-        return found | _found(lists.chunk(number)[1], begin, end, items)
+        return contained | _among(lists.chunk(number)[1], begin, end, items)
 
     return jax.lax.fori_loop(0, lists.chunks, look_up, jnp.zeros(items.shape, bool))
 
 
-def _found(
+def _among(
     values: jax.Array, begin: jax.Array, end: jax.Array, items: jax.Array
 ) -> jax.Array:
     """Return whether items [B, K] are among values[begin:end], ascending, of a row."""
@@ -191,8 +187,8 @@ class RowMasks:
         masked = flat >= self.num_items
         if self.same_item:
             masked |= flat == batch.items[:, None]
-        for clicked in self.clicked(batch.queries.user, flat):
-            masked |= clicked
+        for lists in self.positives:
+            masked |= contains(lists, batch.queries.user, flat)
         for known in self.known:
             masked |= unknown_items(known, batch, flat)
         return masked.reshape(items.shape)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import Lazy, jnp, np
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
-from twotower_jax.negatives.source import RowPools, row_pools
+from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import check_keys, key, section, tag
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Mined(Pooled):
         present = item < step.inputs.num_items
         number = present.sum(axis=1, keepdims=True).astype(jnp.float32)
         log_prob = jnp.where(present, -jnp.log(number), -jnp.inf)
-        return row_pools(item, log_prob)
+        return RowPools(item, log_prob)
 
 
 def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarray:

@@ -17,9 +17,9 @@ from twotower_jax.losses import logits
 from twotower_jax.negatives import columns as cols
 from twotower_jax.negatives import source as src
 from twotower_jax.negatives.frequency import Counted, PositiveLaw
+from twotower_jax.negatives.hard import RowSlots
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks
-from twotower_jax.negatives.slots import RowSlots
 from twotower_jax.registry import check_choice
 
 NO_MEMORY = Counted(())  # type: ignore[arg-type]
@@ -114,17 +114,14 @@ class Mixture:
     def collect(self, batch: src.Batch, drawn: tuple[src.Candidates, ...]) -> Draws:
         """The negatives of a batch from what each source drew."""
         slots = [each for each in drawn if isinstance(each, src.Slots)]
-        empty = jnp.zeros((batch.size, 0), jnp.int32)
-        none = src.Slots(empty, empty > 0, src.no_pools(batch.size))
-        if len(slots) > 1:
-            items, hard = (
-                jnp.concatenate(parts, axis=1)
-                for parts in zip(*(each[:2] for each in slots), strict=True)
-            )
-            slots = [src.Slots(items, hard, slots[0].pool)]
+        if not slots:
+            empty = jnp.zeros((batch.size, 0), jnp.int32)
+            slots = [src.Slots(empty, empty > 0, src.no_pools(batch.size))]
+        items = jnp.concatenate([each.items for each in slots], axis=1)
+        is_hard = jnp.concatenate([each.is_hard for each in slots], axis=1)
         stored = tuple(each for each in drawn if isinstance(each, src.Stored))
-        columns = self._columns(batch, drawn)
-        return Draws(columns, slots[0] if slots else none, stored, drawn)
+        of_rows = src.Slots(items, is_hard, slots[0].pool)
+        return Draws(self._columns(batch, drawn), of_rows, stored, drawn)
 
     def _columns(
         self, batch: src.Batch, drawn: tuple[src.Candidates, ...]
@@ -242,8 +239,7 @@ class Mixture:
         It is added to the scores; -inf masks a pair. `terms` needs no such array.
         """
         terms = self.terms(memory, batch, draws, jnp.ones(batch.size))
-        pairs = logits.column_terms(terms.columns, terms.rows)
-        return pairs.log_mult - pairs.log_count
+        return logits.column_terms(terms.columns, terms.rows).bias
 
     def _by_group(
         self, counts: list[src.Count], batch: src.Batch, items: jax.Array
@@ -258,19 +254,13 @@ class Mixture:
         laws = src.add_by_law(counts)
         groups = {id(law.group[0]): law.group for law in laws if law.group}
         if len(groups) > 1 or any(each.shape[0] > 1 for each in dense):
-            every = (jnp.arange(batch.size, dtype=jnp.int32),)
-            groups = {0: every}
-            laws = [src.by_row(law, batch.size)._replace(group=every) for law in laws]
-        group = next(iter(groups.values()), ())
-        parts = []
-        for law in laws:
-            draws = jnp.asarray(law.draws, jnp.float32)
-            draws = draws[:, None] if draws.ndim else draws
-            parts.append(law.log_q(items) + jnp.log(draws))
-        parts += dense
-        if not parts:
-            return jnp.full((1, items.shape[1]), -jnp.inf), group
-        return functools.reduce(jnp.logaddexp, parts), group
+            groups = {0: (jnp.arange(batch.size, dtype=jnp.int32),)}
+            laws = [law.by_row() for law in laws]
+        parts = [law.log_count(items) for law in laws] + dense
+        log_count = functools.reduce(
+            jnp.logaddexp, parts or [jnp.full(items.shape, -jnp.inf)]
+        )
+        return log_count, next(iter(groups.values()), ())
 
     def _append(
         self,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from twotower_jax.lazy import jax, jnp
 from twotower_jax.negatives import hard
 from twotower_jax.negatives.hard import HARD
-from twotower_jax.negatives.source import row_pools
+from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import key, tag
 
 
@@ -83,4 +83,4 @@ class Resampled(hard.Hard):
         drawn = hard.draw_hard(key, ids, log_weight, step.num)
         drawn = jnp.where(hard.has_pool(log_weight)[:, None], drawn, easy.num_items)
         law = resampled_log_prob(ids, log_weight, log_q, alone=inputs.alone)
-        return hard.HardDraws(drawn, row_pools(ids, law))
+        return hard.HardDraws(drawn, RowPools(ids, law))

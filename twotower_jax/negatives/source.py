@@ -64,7 +64,7 @@ class RowPools(NamedTuple):
 
     item: jax.Array  # [B, L] int32 items; num_items is padding
     log_prob: jax.Array  # [B, L] float32 log probability of a draw; -inf on padding
-    stage: jax.Array  # [B, L] int8 stages that rejected the items; [B, 0] without a log
+    stage: Any = ()  # [B, L] int8 stages that rejected the items; () without a log
 
     @property
     def size(self) -> int:
@@ -72,14 +72,9 @@ class RowPools(NamedTuple):
         return self.item.shape[1]
 
 
-def row_pools(item: jax.Array, log_prob: jax.Array) -> RowPools:
-    """Pools [B, L] that do not come from a log."""
-    return RowPools(item, log_prob, jnp.zeros((item.shape[0], 0), jnp.int8))
-
-
 def no_pools(rows: int) -> RowPools:
     """Pools of rows that have none."""
-    return row_pools(jnp.zeros((rows, 0), jnp.int32), jnp.zeros((rows, 0)))
+    return RowPools(jnp.zeros((rows, 0), jnp.int32), jnp.zeros((rows, 0)))
 
 
 class Shared(NamedTuple):
@@ -121,6 +116,19 @@ class ByItem(NamedTuple):
     log_q: Callable[[jax.Array], jax.Array]  # items [...] -> log probability of a draw
     draws: Any  # expected draws of a row, a number or [G] by group of rows
     group: tuple[jax.Array, ...] = ()  # ([B] int32 group,); () where all are one
+
+    def log_count(self, items: jax.Array) -> jax.Array:
+        """Log of the expected counts of items [1 or G, K] by group, [1 or G, K]."""
+        draws = jnp.asarray(self.draws, jnp.float32)
+        return self.log_q(items) + jnp.log(draws[:, None] if draws.ndim else draws)
+
+    def by_row(self) -> ByItem:
+        """The same draws with every row as a group of its own, where rows differ."""
+        if not self.group:
+            return self
+        draws = jnp.asarray(self.draws, jnp.float32)[self.group[0]]
+        every = jnp.arange(draws.shape[0], dtype=jnp.int32)
+        return self._replace(draws=draws, group=(every,))
 
 
 class Listed(NamedTuple):
@@ -194,40 +202,21 @@ def add_by_law(counts: list[Count]) -> list[ByItem]:
     """The counts by item, one for each law: draws of one law are added."""
     laws: dict[Hashable, ByItem] = {}
     for count in counts:
-        if isinstance(count, ByItem):
-            before = laws.get(count.law)
-            laws[count.law] = count if before is None else _add(before, count)
+        if not isinstance(count, ByItem):
+            continue
+        if before := laws.get(count.law):
+            groups = *before.group, *count.group
+            if len(groups) == 2 and groups[0] is not groups[1]:
+                before, count = before.by_row(), count.by_row()
+            draws = before.draws + count.draws
+            count = before._replace(draws=draws, group=before.group or count.group)
+        laws[count.law] = count
     return list(laws.values())
-
-
-def _add(first: ByItem, other: ByItem) -> ByItem:
-    """Return the sum of draws from one law."""
-    if first.group and other.group and first.group[0] is not other.group[0]:
-        first, other = by_row(first, first.group[0].shape[0]), by_row(other, 0)
-        other = other._replace(group=first.group)
-    group = first.group or other.group
-    return first._replace(draws=first.draws + other.draws, group=group)
-
-
-def by_row(count: ByItem, rows: int) -> ByItem:
-    """The same draws with every row as a group of its own."""
-    draws = jnp.asarray(count.draws, jnp.float32)
-    draws = draws[count.group[0]] if count.group else jnp.broadcast_to(draws, (rows,))
-    return count._replace(
-        draws=draws, group=(jnp.arange(draws.shape[0], dtype=jnp.int32),)
-    )
 
 
 def log_sum_of(counts: list[Count], items: jax.Array) -> jax.Array:
     """Log [1 or B, K] of the sum of counts of items [1 or B, K]; -inf for none."""
-    terms = []
-    for law in add_by_law(counts):
-        draws = jnp.asarray(law.draws, jnp.float32)
-        if law.group:
-            draws = draws[law.group[0]]
-        if draws.ndim:
-            draws = draws[:, None]
-        terms.append(law.log_q(items) + jnp.log(draws))
+    terms = [law.by_row().log_count(items) for law in add_by_law(counts)]
     for count in counts:
         if isinstance(count, Listed):
             terms.append(find_listed(count, items))

@@ -30,13 +30,12 @@ from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
 from twotower_jax.losses.terms import TermData
 from twotower_jax.model.tower import Model, make_model
-from twotower_jax.negatives import Funnel, Mined
+from twotower_jax.negatives import Funnel, HardRatio, Mined
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.easy import host_mass_tree, host_proposal
 from twotower_jax.negatives.frequency import log_effective, log_frequency
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.masks import ScoreFilter, user_positives
-from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.registry import split
 from twotower_jax.run import loader, positives
 from twotower_jax.run.loader import Loaded, as_arrays, number

@@ -288,12 +288,12 @@ def _loss_and_gradient(
     def gradient_of(context: Context) -> Any:
         return jax.value_and_grad(partial(loss_of_batch, context), has_aux=True)
 
-    size = context.program.structure.merged_size
-    columns = context.draws.columns
-    if not 0 < size < columns.encode_ids.shape[0]:
+    structure, ids = context.program.structure, context.draws.columns.encode_ids
+    size = structure.merged_size
+    if not 0 < size < ids.shape[0]:
         return gradient_of(context)(weights)
     return jax.lax.cond(
-        columns.num_distinct <= size,
+        (ids[size:] >= structure.num_items).all(),
         gradient_of(_first_columns_alone(context, size)),
         gradient_of(context),
         weights,

@@ -12,11 +12,10 @@ from twotower_jax.model.two_tower import Inputs
 from twotower_jax.negatives.bank import CrossBatch, drift, mean_age
 from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
 from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
-from twotower_jax.negatives.hard import HardInputs
+from twotower_jax.negatives.hard import HardInputs, RowSlots, ratio_at, switches
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Mixture
-from twotower_jax.negatives.slots import RowSlots, ratio_at, switches
 from twotower_jax.negatives.source import Batch, Keys, Source
 from twotower_jax.registry import join
 from twotower_jax.training.queries import query_vectors

@@ -15,10 +15,9 @@ from twotower_jax.data.known_items import KnownItems
 from twotower_jax.losses.loss import Loss
 from twotower_jax.losses.terms import Term
 from twotower_jax.model.tower import Model
-from twotower_jax.negatives import Funnel, Hard
+from twotower_jax.negatives import Funnel, Hard, HardRatio
 from twotower_jax.negatives.easy import MassTree, Proposal
 from twotower_jax.negatives.masks import ScoreFilter, UserPositives
-from twotower_jax.negatives.slots import HardRatio
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
