@@ -41,12 +41,22 @@ def test_a_run_and_its_export_are_read_where_they_lie(studies, tmp_path):
     assert len(load_model(tmp_path / NAME).item_ids)
 
 
-def test_a_training_below_such_a_folder_is_refused(tmp_path, capsys):
+@pytest.mark.slow
+def test_a_training_below_such_a_folder_goes_on_and_is_evaluated(tmp_path, capsys):
     """Orbax looks for the parts of a checkpoint by patterns."""
-    assert tiny.command("train", *tiny.SMALL, f"output={tmp_path / NAME}") == 2
-    error = capsys.readouterr().err
-    assert "has * in its path, below which checkpoints cannot be saved" in error
-    assert not list((tmp_path / NAME).rglob("config.yaml"))
+    words = ("train", *tiny.SMALL, "training.steps=20")
+    assert tiny.command(*words, f"output={tmp_path / 'plain'}") == 0
+    last = ("pause=10", f"output={tmp_path / NAME}")
+    assert tiny.command(*words, *last) == 0
+    capsys.readouterr()
+    assert tiny.command(*words, last[1]) == 0
+    assert "resuming at step 10" in capsys.readouterr().out
+    runs = [
+        next((tmp_path / name).rglob("result.json")).parent for name in ("plain", NAME)
+    ]
+    first, second = (tiny.read_json(run / "result.json") for run in runs)
+    assert first["metrics"] == second["metrics"]
+    assert tiny.command("evaluate", str(runs[1])) == 0
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])

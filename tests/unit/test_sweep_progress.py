@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from twotower_jax import progress
 from twotower_jax.progress import SweepProgress
-from twotower_jax.training import progress
 
 
 @pytest.fixture

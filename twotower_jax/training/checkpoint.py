@@ -28,8 +28,8 @@ import jax
 import numpy as np
 
 from twotower_jax.config.parse_text import parse_json
-from twotower_jax.data.drafts import checksum, draft_of, to_disk, writing
-from twotower_jax.data.processes import leads, meet
+from twotower_jax.data.drafts import checksum, draft_of, scratch, to_disk, writing
+from twotower_jax.data.processes import alone, leads, meet
 from twotower_jax.data.shards import MOST_SHARDS
 from twotower_jax.errors import InputError
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -37,6 +37,8 @@ from twotower_jax.training.types import TrainState
 
 PLACE = "checkpoints"
 CHUNK_BYTES = 2**23
+# Characters of the patterns of file names.
+PATTERNS = frozenset("*?[")
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
 
@@ -54,7 +56,11 @@ class DamagedError(ValueError):
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern."""
+    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern.
+
+    A checkpoint is written and removed within the folder of its run. One process saves
+    by another path to a folder that Orbax takes for a pattern; several cannot.
+    """
     own = Path(folder) / PLACE
     if own.is_symlink():
         raise InputError(
@@ -63,10 +69,11 @@ def check_place(folder: Path) -> None:
             "they fit"
         )
     path = str(Path(folder).absolute())
-    if patterns := sorted(set(path) & set("*?[")):
+    patterns = sorted(PATTERNS & set(path))
+    if patterns and not alone():
         raise InputError(
             f"output: the folder {path} has {patterns[0]} in its path, below which "
-            "checkpoints cannot be saved; set output= to a folder without * ? [, or "
+            "several processes cannot save; set output= to a folder without * ? [, or "
             "start the command in one"
         )
 
@@ -211,8 +218,14 @@ def save_arrays(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None
     """Write a tree of arrays and its notes; they count when the notes are there."""
     if leads():
         notes_of(path).unlink(missing_ok=True)
-    with _turn, _saving(tree), _late_writes_ignored(), writing(path):
-        _orbax().save(str(path), tree, overwrite=True)
+    with (
+        _turn,
+        _saving(tree),
+        _named_plainly(path) as plain,
+        _late_writes_ignored(),
+        writing(path),
+    ):
+        _orbax().save(str(plain), tree, overwrite=True)
         if leads():
             to_disk(path)
     if leads():
@@ -358,6 +371,23 @@ def _padding() -> Any:
     context = _orbax().Context()
     context.array.loading.enable_padding_and_truncation = True
     return context
+
+
+@contextmanager
+def _named_plainly(path: Path) -> Iterator[Path]:
+    """Context with a path to the same place that Orbax does not take for a pattern.
+
+    It looks for the parts of a checkpoint by patterns, and below a folder such as
+    ``a[1]`` it would leave them where it does not read them.
+    """
+    if not PATTERNS & set(str(path)):
+        yield path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch() as folder:
+        link = folder / PLACE
+        link.symlink_to(path.parent, target_is_directory=True)
+        yield link / path.name
 
 
 @contextmanager

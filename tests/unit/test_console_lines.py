@@ -7,12 +7,12 @@ import types
 import pytest
 from rich.console import Console
 
+from twotower_jax import progress
 from twotower_jax.progress import (
     SweepProgress,
     TrainingProgress,
     make_console,
 )
-from twotower_jax.training import progress
 
 
 class Clock:
