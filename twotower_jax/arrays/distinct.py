@@ -31,8 +31,38 @@ def find_distinct(ids: jax.Array, room: int, padding: int) -> Distinct:
     return Distinct(distinct, place.astype(jnp.int32))
 
 
+# A place of the numbering array costs about 1/256 of sorting one id.
+PLACES_PER_ID = 256
+
+
+class DistinctRows(NamedTuple):
+    """Distinct rows among ids."""
+
+    ids: jax.Array  # [R] int32, the rows in front, then padding: the table's size
+    place: jax.Array  # [n] int32 index of each id into `ids`; R for a missing value
+    number: jax.Array  # [] int32 rows
+
+
+def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
+    """Distinct rows of a table among ids."""
+    room = min(ids.size, size)
+    present = ids < size
+    if size > PLACES_PER_ID * ids.size:
+        distinct, place = find_distinct(ids, room, size)
+        number = (distinct < size).sum(dtype=jnp.int32)
+        return DistinctRows(distinct, jnp.where(present, place, room), number)
+    turn = jnp.arange(ids.size, dtype=jnp.int32)
+    # The largest of equal ids represents them: a maximum has no order of its own.
+    last = jnp.zeros(size + 1, jnp.int32).at[ids].max(turn)[ids]
+    represents = (last == turn) & present
+    rank = jnp.cumsum(represents, dtype=jnp.int32) - 1
+    distinct = jnp.full(room, size, jnp.int32)
+    distinct = distinct.at[jnp.where(represents, rank, room)].set(ids, mode="drop")
+    return DistinctRows(distinct, jnp.where(present, rank[last], room), rank[-1] + 1)
+
+
 def sequence_codes(begin: jax.Array, end: jax.Array) -> jax.Array:
-    """Sequences of rows that stand end to end, [B] int32."""
+    """Number of the sequence of each of the rows end to end, [B] int32."""
     starts = (end[1:] != end[:-1] + 1) | (begin[1:] != begin[:-1])
     first = jnp.zeros(1, jnp.int32)
     return jnp.concatenate([first, jnp.cumsum(starts, dtype=jnp.int32)])

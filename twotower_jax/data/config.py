@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from twotower_jax.data.kuaishou import KuaiRandConfig, RecFlowConfig
 from twotower_jax.data.simulator.config import SimulatorConfig
 from twotower_jax.errors import InputError
-from twotower_jax.registry import check_keys, check_local, key
+from twotower_jax.registry import check_local, key, keys_of
 
 FEATURE_KINDS = ("categorical", "multi", "numeric", "vector")
 SPLITS = ("temporal", "leave_last_out", "ratio", "given")
@@ -18,7 +18,7 @@ REPEATS = ("first", "last", "all")
 TABLE = "data=table data.path=clicks.csv"  # of examples
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("data.columns")
 class ColumnsConfig:
     """Names of the columns of a table; null: the table does not have the column."""
 
@@ -78,7 +78,6 @@ class ColumnsConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "data.columns")
         if self.user == self.item:
             raise InputError(
                 f"data.columns.user={self.user} and data.columns.item={self.item} name "
@@ -87,7 +86,7 @@ class ColumnsConfig:
             )
 
 
-@dataclass
+@keys_of("data")
 class DataConfig:
     """The source of the log, its filters and its split."""
 
@@ -282,7 +281,6 @@ class DataConfig:
         return self.test_share > 0 or self.split not in ("temporal", "ratio")
 
     def __post_init__(self) -> None:
-        check_keys(self, "data")
         for name in PATHS:
             if (path := getattr(self, name)) is not None:
                 check_local(f"data.{name}", path)

@@ -87,7 +87,7 @@ def _by_pass(both: Callable[..., tuple[tuple[jax.Array, ...], Any]]) -> Any:
 class _Form(NamedTuple):
     """The static arguments of the pass."""
 
-    decoupled: bool  # whether the positive is left out of the sum
+    decoupled: bool  # whether e^p is left out of the sum
     activation: str  # of `psl`, whose logits replace the scores; "" for the softmax
 
 

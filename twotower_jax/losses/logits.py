@@ -29,7 +29,7 @@ class PairTerms(NamedTuple):
 
     @property
     def bias(self) -> jax.Array:
-        """What is added to the scores, [B, n]; -inf masks a pair."""
+        """Log number of draws minus `log_count`, [B, n]; -inf masks a pair."""
         return self.log_mult - self.log_count
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses.terms import SelfSupervised, StagePairs, Term
-from twotower_jax.registry import Choice, Choices, check_keys, key, section
+from twotower_jax.registry import Choice, Choices, key, keys_of, section
 
 
 class Odds(NamedTuple):
@@ -35,7 +35,7 @@ def _learns(values: Mapping[str, Any]) -> bool:
     return bool(values.get("loss.learn_temperature"))
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("loss.logq.streaming")
 class StreamingConfig:
     """The streaming estimator of item frequencies (negatives/frequency.py)."""
 
@@ -66,11 +66,8 @@ class StreamingConfig:
         example="loss.logq.frequency=streaming loss.logq.streaming.initial_gap=1000",
     )
 
-    def __post_init__(self) -> None:
-        check_keys(self, "loss.logq.streaming")
 
-
-@dataclass(unsafe_hash=True)
+@keys_of("loss.logq")
 class LogqConfig:
     """Correction by the log of the expected count of a candidate in the row."""
 
@@ -103,7 +100,6 @@ class LogqConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "loss.logq")
         if self.strength < 1 and self.correct == "none":
             raise InputError(
                 f"loss.logq.strength={self.strength} has no use with loss.logq.correct="
@@ -138,8 +134,8 @@ class Loss(Choice):
     # function of the arguments of `of_rows`; its keyword arguments are keys
     formula: ClassVar[Callable[..., Any]]
     whole_catalogue: ClassVar[bool] = False  # whether the negatives are every item
-    # whether it is a form of `blockwise.softmax_loss`, a pass written by hand; of other
-    # losses `of_rows` is differentiated
+    # whether `blockwise.softmax_loss` computes its gradient; for other losses JAX
+    # differentiates `of_rows`
     softmax_pass: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False  # whether a constant added to all scores counts
     # whether log q weighs the negatives by one over their expected counts; otherwise it

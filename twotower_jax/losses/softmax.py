@@ -10,7 +10,7 @@ from twotower_jax.lazy import jax, jnp
 from twotower_jax.losses import loss as base
 from twotower_jax.losses.loss import LOSSES
 from twotower_jax.losses.terms import TwoWay
-from twotower_jax.registry import check_keys, key
+from twotower_jax.registry import key, keys_of
 
 
 def sampled_softmax(
@@ -98,7 +98,7 @@ class FullSoftmax(Softmax):
     whole_catalogue: ClassVar[bool] = True
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("loss.at_k")
 class AtKConfig:
     """Weights of rows by the user's k-th best score, and the estimate of it."""
 
@@ -131,7 +131,6 @@ class AtKConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "loss.at_k")
         if self.k > self.sampled:
             raise InputError(
                 f"loss.at_k.k={self.k} is larger than the number of items of which the "

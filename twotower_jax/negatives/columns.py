@@ -13,35 +13,6 @@ import numpy as np
 
 from twotower_jax.arrays.distinct import find_distinct
 
-# A place of the numbering array costs about 1/256 of sorting one id.
-PLACES_PER_ID = 256
-
-
-class DistinctRows(NamedTuple):
-    """Distinct rows among ids."""
-
-    ids: jax.Array  # [R] int32, the rows in front, then padding: the table's size
-    place: jax.Array  # [n] int32 index of each id into `ids`; R for a missing value
-    number: jax.Array  # [] int32 rows
-
-
-def distinct_rows(ids: jax.Array, size: int) -> DistinctRows:
-    """Distinct rows of a table among ids."""
-    room = min(ids.size, size)
-    present = ids < size
-    if size > PLACES_PER_ID * ids.size:
-        found = find_distinct(ids, room, size)
-        number = (found.ids < size).sum(dtype=jnp.int32)
-        return DistinctRows(found.ids, jnp.where(present, found.place, room), number)
-    turn = jnp.arange(ids.size, dtype=jnp.int32)
-    # The largest of equal ids represents them: a maximum has no order of its own.
-    last = jnp.zeros(size + 1, jnp.int32).at[ids].max(turn)[ids]
-    represents = (last == turn) & present
-    rank = jnp.cumsum(represents, dtype=jnp.int32) - 1
-    distinct = jnp.full(room, size, jnp.int32)
-    distinct = distinct.at[jnp.where(represents, rank, room)].set(ids, mode="drop")
-    return DistinctRows(distinct, jnp.where(present, rank[last], room), rank[-1] + 1)
-
 
 class Columns(NamedTuple):
     """Candidates of a batch of B rows."""

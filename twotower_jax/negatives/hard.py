@@ -205,7 +205,7 @@ def ratio_at(ratio: HardRatio, step: jax.Array) -> jax.Array:
 def hard_slots(
     key: jax.Array, shape: tuple[int, int], ratio: jax.Array | float
 ) -> jax.Array:
-    """Which slots are hard: each with its row's ratio, independently, [B, K] bool."""
+    """Draw whether each slot is hard, with its row's ratio, [B, K] bool."""
     chance = jnp.reshape(jnp.asarray(ratio, jnp.float32), (-1, 1))
     return jax.random.uniform(key, shape) < chance
 
@@ -232,7 +232,7 @@ class RowSlots(Source):
     easy_num: int  # easy slots of a row
     hard_num: int  # hard slots of a row
     hard: Hard  # choice of the hard draws
-    inputs: HardInputs  # what the hard draws read beside the batch
+    inputs: HardInputs  # of the hard draws, beside the batch
     # share of the slots that are hard; () where the last `hard_num` slots are
     ratio: tuple[HardRatio, ...] = ()
     # easy columns that the ratio switches as it does hard slots; 0 where it mixes slots

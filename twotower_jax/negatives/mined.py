@@ -9,7 +9,7 @@ from twotower_jax.errors import InputError
 from twotower_jax.lazy import Lazy, jnp, np
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
 from twotower_jax.negatives.source import RowPools
-from twotower_jax.registry import check_keys, key, section, tag
+from twotower_jax.registry import key, keys_of, section, tag
 
 if TYPE_CHECKING:
     from twotower_jax.arrays import shards
@@ -17,7 +17,7 @@ else:
     shards = Lazy("twotower_jax.arrays.shards")
 
 
-@dataclass(unsafe_hash=True)
+@keys_of("negatives.hard.mined")
 class MinedConfig:
     """Hard negatives mined by the model itself: a window of its exact ranking."""
 
@@ -48,7 +48,6 @@ class MinedConfig:
     )
 
     def __post_init__(self) -> None:
-        check_keys(self, "negatives.hard.mined")
         if self.warmup + self.every >= 1:
             raise InputError(
                 f"negatives.hard.mined.every={self.every} after negatives.hard.mined."

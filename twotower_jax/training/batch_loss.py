@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
+from twotower_jax.arrays.distinct import distinct_rows
 from twotower_jax.arrays.shards import take
 from twotower_jax.losses import blockwise
 from twotower_jax.losses.logits import Scores
@@ -18,7 +19,7 @@ from twotower_jax.model.embeddings import Bag, TableRows
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.model.two_tower import Inputs, first_entities
 from twotower_jax.model.two_tower import candidate_inputs as inputs_of_items
-from twotower_jax.negatives.columns import distinct_rows, first_columns
+from twotower_jax.negatives.columns import first_columns
 from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Terms
 from twotower_jax.negatives.source import Batch

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from twotower_jax import keys
+from twotower_jax.arrays.distinct import distinct_rows
 from twotower_jax.model import two_tower as net
 from twotower_jax.model.embeddings import gather_bags
 from twotower_jax.model.sequence import Dropout
 from twotower_jax.model.tower import Model, l2_normalize
 from twotower_jax.model.two_tower import Inputs, query_inputs, stream_inputs
-from twotower_jax.negatives.columns import distinct_rows
 from twotower_jax.negatives.source import Batch
 from twotower_jax.training.types import Program, TrainData, TrainState
 from twotower_jax.training.updates import BagGradient, add_bags

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
+from twotower_jax.arrays.distinct import distinct_rows
 from twotower_jax.arrays.shards import (
     BY_ROWS,
     WHOLE,
@@ -15,7 +16,6 @@ from twotower_jax.arrays.shards import (
     own_places,
     table_shards,
 )
-from twotower_jax.negatives.columns import distinct_rows
 from twotower_jax.optimizers import Optimizer
 from twotower_jax.registry import join, split
 

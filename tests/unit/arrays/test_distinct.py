@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from twotower_jax.negatives.columns import (
+from twotower_jax.arrays.distinct import (
     PLACES_PER_ID,
     distinct_rows,
     find_distinct,
