@@ -372,7 +372,8 @@ def keys_of(name: str) -> Callable[[type[T]], type[T]]:
             further(self)
 
         section.__post_init__ = post_init  # type: ignore[attr-defined]
-        return dataclasses.dataclass(unsafe_hash=True)(section)
+        hashed = "__hash__" in vars(section)
+        return dataclasses.dataclass(unsafe_hash=not hashed)(section)
 
     return declare
 
