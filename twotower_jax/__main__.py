@@ -19,7 +19,7 @@ def start() -> None:
     if here != package:
         sys.path[:] = [one for one in sys.path if one not in ("", os.fspath(here))]
     try:
-        from twotower_jax.training.signals import INTERRUPTS
+        from twotower_jax.signals import INTERRUPTS
 
         INTERRUPTS.begin()
         try:

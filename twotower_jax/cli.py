@@ -26,12 +26,12 @@ from twotower_jax.errors import (
     file_error,
     shown,
 )
+from twotower_jax.signals import INTERRUPTS
 from twotower_jax.sweeps.overrides import (
     add_config_dir,
     after_command,
     check_config_dir,
 )
-from twotower_jax.training.signals import INTERRUPTS
 
 COMMANDS = ("train", "advise", "report", "audit", "evaluate", "export", "reproduce")
 COMMANDS += ("plan", "data")

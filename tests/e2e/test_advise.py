@@ -12,8 +12,8 @@ from helpers import tiny
 import twotower_jax
 from twotower_jax.advice import files, space, speed, stages, tuning
 from twotower_jax.errors import InputError
+from twotower_jax.signals import Stopped
 from twotower_jax.sweeps import runner
-from twotower_jax.training.signals import Stopped
 
 WORDS = (
     *tiny.WORLD,

@@ -17,8 +17,8 @@ from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.folder import RunFolder, run_folder
 from twotower_jax.run.loader import check_sizes, load_data
 from twotower_jax.run.problem import finds_length
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.sweeps.compose import compose_config
-from twotower_jax.training.signals import Stopped, StopRequest
 
 # At this rate the best validation is far from the last.
 FOUND = ("training.min_steps=0", "training.patience=2", "optimizer.learning_rate=1.0")

@@ -20,12 +20,12 @@ from twotower_jax.commands import train
 from twotower_jax.errors import InputError, NonFiniteLossError
 from twotower_jax.notebook.compare import choices, write_arms
 from twotower_jax.run.folder import stored_config
+from twotower_jax.signals import Stopped
 from twotower_jax.study.load import load_study
 from twotower_jax.study.verdicts import difference_cells
 from twotower_jax.sweeps.compose import compose_config
 from twotower_jax.sweeps.jobs import SWEEP
 from twotower_jax.sweeps.overrides import override
-from twotower_jax.training.signals import Stopped
 
 # Studies of several arms; README's lines of Python run in `make test`.
 pytestmark = pytest.mark.slow

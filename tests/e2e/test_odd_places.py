@@ -11,8 +11,8 @@ from helpers import tiny
 
 from twotower_jax import __main__, cli
 from twotower_jax.data.drafts import draft_of
+from twotower_jax.signals import INTERRUPTS
 from twotower_jax.training import checkpoint
-from twotower_jax.training.signals import INTERRUPTS
 
 KEPT = (*tiny.SMALL, "evaluation.save_topk=true")
 LOG = "user,item,time\n" + "".join(f"u{n % 9},i{n % 7},{n}\n" for n in range(99))
@@ -151,7 +151,7 @@ def test_an_import_that_turns_ctrl_c_into_another_error_ends_in_silence(monkeypa
 LOST = """
 import gc, os, signal
 from twotower_jax.training import checkpoint
-from twotower_jax.training.signals import INTERRUPTS
+from twotower_jax.signals import INTERRUPTS
 INTERRUPTS.begin()
 done = []
 def lost(phase, info):
@@ -176,7 +176,7 @@ def test_ctrl_c_that_cannot_be_raised_is_noted_and_not_printed():
 
 UNRAISED = """
 from twotower_jax.training import checkpoint
-from twotower_jax.training.signals import INTERRUPTS
+from twotower_jax.signals import INTERRUPTS
 class Lost:
     def __del__(self):
         raise ValueError("lost")

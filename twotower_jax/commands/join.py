@@ -13,8 +13,8 @@ from twotower_jax.errors import (
     SharedBusyError,
     SharedError,
 )
+from twotower_jax.signals import Stopped
 from twotower_jax.sweeps.jobs import SWEEP, report_error
-from twotower_jax.training.signals import Stopped
 
 NAME, FORM = "--join", "HOST:PORT,N,I"
 # What all processes leave with alike, so that they can wait for each other.

@@ -23,6 +23,7 @@ from twotower_jax.config import Config
 from twotower_jax.errors import BusyError, DataError, InputError
 from twotower_jax.progress import make_console
 from twotower_jax.run.folder import run_folder
+from twotower_jax.signals import Stopped
 from twotower_jax.sweeps.baseline_arms import as_job
 from twotower_jax.sweeps.callback import check_mode
 from twotower_jax.sweeps.compose import (
@@ -37,7 +38,6 @@ from twotower_jax.sweeps.compose import (
 from twotower_jax.sweeps.jobs import SWEEP, JobOutcome, Objective, failed, finished
 from twotower_jax.sweeps.overrides import check_config_dir
 from twotower_jax.sweeps.wrong_words import explained
-from twotower_jax.training.signals import Stopped
 
 if TYPE_CHECKING:
     from twotower_jax.sweeps.runner import Outcome

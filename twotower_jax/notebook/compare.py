@@ -264,8 +264,8 @@ def _arm_words(
 def _train(words: list[str]) -> None:
     """Run a sweep; raise the first error of its jobs."""
     from twotower_jax.commands.train import train
+    from twotower_jax.signals import Stopped
     from twotower_jax.sweeps.jobs import SWEEP
-    from twotower_jax.training.signals import Stopped
 
     try:
         train(words)

@@ -26,11 +26,11 @@ from twotower_jax.run.problem import finds_length, make_problem, make_schedule
 from twotower_jax.run.rank import QuerySet
 from twotower_jax.run.trackers import Tracking, make_trackers
 from twotower_jax.run.truth import shared_stage_truth
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.training.checkpoint import Checkpoints, check_place
 from twotower_jax.training.loop import Hooks, fit, learned_temperature
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Notes
-from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import ArmSteps
 
 PAUSED = "pause"  # stop reason of a resumable run

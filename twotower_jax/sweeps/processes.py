@@ -35,8 +35,8 @@ from twotower_jax.progress import ProgressLine, make_console
 from twotower_jax.run.execute import Sharing, run
 from twotower_jax.run.folder import run_folder
 from twotower_jax.run.loader import cached_loader
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.sweeps.jobs import EXPECTED, FailedJobError
-from twotower_jax.training.signals import Stopped, StopRequest
 
 SECONDS = 0.2  # between two looks at the signal that ends a sweep
 # NumPy and JAX make as many threads as they find cores when they are imported.

@@ -38,9 +38,9 @@ from twotower_jax.run.loader import (
     trains,
 )
 from twotower_jax.run.problem import finds_length, make_problem
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.sweeps.options import FusedOptions
 from twotower_jax.sweeps.processes import WorkerPool, own_cores
-from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.together import Together
 
 # Runs at a time on an accelerator, where each holds its tables.

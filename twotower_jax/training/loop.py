@@ -17,11 +17,11 @@ from twotower_jax.arrays.shards import DATA, TABLE
 from twotower_jax.errors import NonFiniteLossError
 from twotower_jax.model.towers import TwoTower
 from twotower_jax.progress import ProgressLine
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.training.checkpoint import Checkpoints
 from twotower_jax.training.mesh import DeviceFeed, HostFeed, whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Notes
-from twotower_jax.training.signals import Stopped, StopRequest
 from twotower_jax.training.sources import diagnostics
 from twotower_jax.training.step import run_steps
 from twotower_jax.training.together import ArmSteps, Lane

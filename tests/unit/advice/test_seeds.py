@@ -8,7 +8,7 @@ import pytest
 
 from twotower_jax.advice import stages
 from twotower_jax.advice.progress import Progress
-from twotower_jax.training.signals import Stopped
+from twotower_jax.signals import Stopped
 
 
 class Done:

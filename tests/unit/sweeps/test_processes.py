@@ -12,9 +12,9 @@ from rich.console import Console
 from twotower_jax.errors import BusyError, DataError, InputError, NonFiniteLossError
 from twotower_jax.run.execute import Sharing
 from twotower_jax.run.folder import run_folder
+from twotower_jax.signals import Stopped
 from twotower_jax.sweeps.jobs import FailedJobError
 from twotower_jax.sweeps.processes import WorkerPool, sendable
-from twotower_jax.training.signals import Stopped
 
 
 @pytest.fixture

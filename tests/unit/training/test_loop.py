@@ -12,9 +12,9 @@ from helpers.loops import ITEMS, Run, Watched, make_problem, quiet, tables
 from helpers.quick import quick
 
 from twotower_jax.errors import InputError
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.training import loop
 from twotower_jax.training.loop import NonFiniteLossError, Trainer, fit
-from twotower_jax.training.signals import Stopped, StopRequest
 
 
 def test_boundaries_of_validation_and_checkpoints(tmp_path):

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from helpers.loops import Run, quiet, tables
 
+from twotower_jax.signals import Stopped, StopRequest
 from twotower_jax.training import loop as saves
 from twotower_jax.training.loop import AgreedStop, Trainer
-from twotower_jax.training.signals import Stopped, StopRequest
 
 VALUES = [1, 5, 4]  # at steps 4, 8 and 12
 
