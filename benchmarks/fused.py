@@ -3,7 +3,7 @@
 seeds  one process: 8 seeds at batch 256 on a log of 943 users, 1,682 items and 100,000
        clicks (Zipf), one after the other and side by side; whole runs, with validation,
        checkpoints and files.
-study  `experiment=quickstart`, all arms x three seeds: a command for each run, one
+study  `experiment=lecture/base`, eight arms x three seeds: a command for each run, one
        after the other, and one sweep with the launcher, which also writes the report.
        Each side begins with an empty cache of compiled programs.
 
@@ -24,15 +24,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import yaml
 from bench.settings import WHOLE
 
-from twotower_jax import conf
 from twotower_jax.config import Config, from_dict
 from twotower_jax.run import run
 from twotower_jax.sweeps.runner import cores, run_many
 
 USERS, ITEMS, CLICKS = 943, 1682, 100_000
+ARMS = (
+    *("in_batch_logq", "in_batch", "mixed_slots", "half_hard", "uniform"),
+    *("slots/uniform", "slots/exposed", "downsample_hot"),
+)
 
 
 def write_log(path: Path) -> None:
@@ -127,7 +129,7 @@ def command(folder: Path, cache: str, *words: str) -> None:
 def study_alone(
     folder: Path, output: str, arms: Sequence[str], seeds: Sequence[str], *words: str
 ) -> None:
-    """Run the quickstart as one command per run, one after the other.
+    """Run the study as one command per run, one after the other.
 
     Args:
       folder: of all runs and of the cache of compiled programs.
@@ -137,25 +139,23 @@ def study_alone(
     """
     for arm, seed in itertools.product(arms, seeds):
         run_words = ("hydra.mode=RUN", f"arms={arm}", f"seed={seed}")
-        words_all = ("experiment=quickstart", *words, *run_words, f"output={output}")
+        words_all = ("experiment=lecture/base", *words, *run_words, f"output={output}")
         command(folder, f"{output}-cache", *words_all)
 
 
 def study_fused(
     folder: Path, output: str, arms: Sequence[str], seeds: Sequence[str], *words: str
 ) -> None:
-    """Run the quickstart as one sweep with its report; arguments of `study_alone`."""
+    """Run the study as one sweep with its report; arguments of `study_alone`."""
     swept = (f"arms={','.join(arms)}", f"seed={','.join(seeds)}")
     launcher = ("hydra/launcher=fused", "hydra.mode=MULTIRUN")
-    words_all = ("experiment=quickstart", *words, *launcher, *swept)
+    words_all = ("experiment=lecture/base", *words, *launcher, *swept)
     command(folder, f"{output}-cache", *words_all, f"output={output}")
 
 
 def study(options: argparse.Namespace, folder: Path) -> None:
-    """Compare the quickstart with a command for each of its runs."""
-    path = Path(conf.__path__[0]) / "experiment" / "quickstart.yaml"
-    swept = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    arms, seeds = (str(swept[key]).split(",") for key in ("arms", "seed"))
+    """Compare the study with a command for each of its runs."""
+    arms, seeds = ARMS, ("0", "1", "2")
     words = (*WHOLE, f"training.epochs={options.epochs}")
     print(f"{len(arms) * len(seeds)} runs", flush=True)
 

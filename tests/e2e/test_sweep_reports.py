@@ -40,21 +40,22 @@ def test_a_report_that_cannot_be_made_is_not_kept_as_the_question(tmp_path, caps
 def test_an_experiment_names_its_base(tmp_path, capsys):
     words = (*tiny.SMALL, f"output={tmp_path}", "training.steps=10", "seed=0")
     words = (*words, "training.patience=null", "baselines=false")
-    study = ("train", "-m", "experiment=quickstart", *words)
-    assert tiny.command(*study, "arms=popularity,in_batch_logq,uniform") == 0
+    words = (*words, "hydra.callbacks.study.metric=true_recall@20")
+    study = ("train", "-m", "experiment=lecture/ladder", *words)
+    assert tiny.command(*study, "arms=popularity,ladder/uniform,ladder/ranked") == 0
     shown = capsys.readouterr().out
-    assert "true_recall@20, difference to in-batch + logQ" in shown
+    assert "true_recall@20, difference to against uniform" in shown
     assert "the interval is over queries only" in shown
     base = "hydra.callbacks.study.base=popularity"
-    assert tiny.command(*study, "arms=popularity,uniform", base) == 0
+    assert tiny.command(*study, "arms=popularity,ladder/ranked", base) == 0
     assert "difference to popularity" in capsys.readouterr().out
     # A part of the study has its report too, against its first trained arm.
-    assert tiny.command(*study, "name=baseless", "arms=popularity,uniform") == 0
+    assert tiny.command(*study, "name=baseless", "arms=popularity,ladder/ranked") == 0
     shown = capsys.readouterr().out
-    assert "The base arm in-batch + logQ has no finished run." in shown.replace(
+    assert "The base arm against uniform has no finished run." in shown.replace(
         "\n", " "
     )
-    assert "difference to uniform" in shown
+    assert "difference to against ranked" in shown
     assert len(list(tmp_path.glob("baseless/*/result.json"))) == 2
 
 

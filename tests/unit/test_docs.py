@@ -108,28 +108,41 @@ def test_the_walk_of_a_clicked_row_goes_from_the_file_to_the_report():
     assert wanted | {"run", "study", "report", "positives"} == set(rooms)
 
 
-def test_every_choice_of_the_configuration_has_a_page():
-    pages = {path.stem for path in (DOCS / "choices").glob("*.md")}
-    for group in ("negatives", "loss"):
-        assert {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} <= pages
-    assert set(LOSSES) <= pages
-    corrections = {"none", "all", "negatives"}
-    assert {f"correct_{name}" for name in corrections} <= pages
-    text = (DOCS / "choices" / "positives.md").read_text()
+def families() -> dict[str, list[str]]:
+    """Return {page: sections of its choices} of the pages of families."""
+    pages = {path.stem: path.read_text() for path in (DOCS / "choices").glob("*.md")}
+    del pages["index"]
+    return {name: re.split(r"^## ", text, flags=re.M) for name, text in pages.items()}
+
+
+def test_every_choice_of_the_configuration_has_a_command_on_a_page():
+    pages = families()
+    samples = "".join(pages["easy"] + pages["hard"] + pages["masks"])
+    for name in (path.stem for path in (ROOT / "conf/negatives").glob("*.yaml")):
+        assert re.search(rf"negatives={name}\b", samples), name
+    for name in LOSSES:
+        assert re.search(rf"loss={name}\b", "".join(pages["losses"])), name
+    for name in ("none", "all", "negatives"):
+        assert f"loss.logq.correct={name}" in "".join(pages["correction"])
+    text = "".join(pages["positives"])
     assert all(f"| `{name}` |" in text for name in POSITIVES)
 
 
-def test_a_page_of_a_choice_has_the_same_parts():
-    for path in (DOCS / "choices").glob("*.md"):
-        text = path.read_text()
-        if path.stem == "index":
-            continue
-        assert re.search(r"^!\[[^\]]+\]\(\.\./figures/\w+\.svg\)$", text, re.M), path
-        for part in ("## When to use", "## Keys", "**Code:**"):
-            assert part in text, f"{path.name} lacks {part}"
-        assert "$" in text, f"{path.name} has no formula"
-        for name in re.findall(r"figures/(\w+)\.svg", text):
-            assert (DOCS / "figures" / f"{name}.py").exists()
+def test_a_section_of_a_choice_has_the_same_parts():
+    sections = {
+        name: parts[1:] for name, parts in families().items() if name != "positives"
+    }
+    assert sum(map(len, sections.values())) > 25
+    for name, parts in sections.items():
+        for part in parts:
+            place = f"{name}: {part[:30]}"
+            assert re.search(r"^!\[[^\]]+\]\(\.\./figures/\w+\.svg\)$", part, re.M), (
+                place
+            )
+            for wanted in ("**When to use", "**Keys**", "**Code:**"):
+                assert wanted in part, f"{place} lacks {wanted}"
+            for figure in re.findall(r"figures/(\w+)\.svg", part):
+                assert (DOCS / "figures" / f"{figure}.py").exists()
 
 
 def test_the_array_example_of_the_first_page_runs():
@@ -289,7 +302,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
         timeout=900,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    page = (tmp_path / "site" / "choices" / "popularity.html").read_text()
+    page = (tmp_path / "site" / "choices" / "easy.html").read_text()
     assert "<math" in page and "<svg" in page and "FORMULA" not in page
     for path in (tmp_path / "site").rglob("*.html"):
         assert "<!-- computed" not in path.read_text()

@@ -117,7 +117,7 @@ def test_controls_of_a_study_lead_to_its_base(arm):
     expected = {
         "in-batch": base,
         "in-batch + logQ + downsample_hot": base,
-        "half hard, uncorrected": "none hard, uncorrected",
+        "16 slots, half rejected": "16 uniform slots",
         "half hard, log q of the mixture": "uniform slots",
         "exposed as negatives": "uniform, a row",
         "one pre_ranked": "uniform only",
