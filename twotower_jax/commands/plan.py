@@ -35,12 +35,21 @@ def plan(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.compose import compose_configs
     from twotower_jax.sweeps.wrong_words import explained
 
-    given = _given(options)
+    texts = {name: getattr(options, name) for name in SIZES}
+    given = {n: _read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
+    if given and (missing := [f"--{name}" for name in SIZES if name not in given]):
+        raise InputError(
+            f"{' and '.join(missing)} missing: a log that is not there yet has "
+            "--users, --items and --positives"
+        )
     words = [*search_words(options.config_dir), *options.words]
     with explained(words):
         configs = compose_configs(words)
     # Imported after the checks, for they import JAX.
+    import jax
+
     from twotower_jax.compiler import set_up
+    from twotower_jax.data.sizes import given_sizes
     from twotower_jax.run.checks import check_names
     from twotower_jax.run.loader import trains
 
@@ -52,39 +61,23 @@ def plan(options: argparse.Namespace) -> int:
                 "such as towers=default"
             )
     set_up()
-    see_devices(max(math.prod(c.training.mesh_shape) for c in configs.values()))
+    devices = max(math.prod(c.training.mesh_shape) for c in configs.values())
+    flags = os.environ.get("XLA_FLAGS", "")
+    if devices > 1 and "xla_force_host_platform_device_count" not in flags:
+        with suppress(RuntimeError):  # JAX has looked for devices
+            jax.config.update("jax_num_cpu_devices", devices)
     console = Console(markup=False)
     for name, config in configs.items():
         if len(configs) > 1:
             console.print(f"\n{name}", style="bold", highlight=False)
-        for line in _lines(config, given):
+        sizes, origin = (given_sizes(**given), "as given") if given else _sizes(config)
+        for line in _lines(config, sizes, origin):
             console.print(line, highlight=False, soft_wrap=True)
     return 0
 
 
-def _given(options: argparse.Namespace) -> "Sizes | None":
-    """Return the sizes that the options give, None where they give none."""
-    texts = {name: getattr(options, name) for name in SIZES}
-    values = {n: read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
-    if not values:
-        return None
-    if missing := [f"--{name}" for name in SIZES if name not in values]:
-        raise InputError(
-            f"{' and '.join(missing)} missing: a log that is not there yet has "
-            "--users, --items and --positives"
-        )
-    from twotower_jax.data.sizes import given_sizes
-
-    return given_sizes(**values)
-
-
-def read_size(option: str, text: str) -> int:
-    """Return a size as a whole number.
-
-    Examples:
-      >>> read_size("--items", "1e8")
-      100000000
-    """
+def _read_size(option: str, text: str) -> int:
+    """Return a size such as 1e8 as a whole number."""
     try:
         value = float(text.replace("_", ""))
     except ValueError:
@@ -95,16 +88,6 @@ def read_size(option: str, text: str) -> int:
             "such as 1000000 or 1e6"
         )
     return int(value)
-
-
-def see_devices(number: int) -> None:
-    """Let a CPU have the devices of a mesh, unless JAX has looked for devices."""
-    import jax
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    if number > 1 and "xla_force_host_platform_device_count" not in flags:
-        with suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", number)
 
 
 def _sizes(config: "Config") -> "tuple[Sizes, str]":
@@ -120,34 +103,27 @@ def _sizes(config: "Config") -> "tuple[Sizes, str]":
     return sizes_of(data.log, data.split), "read"
 
 
-def _lines(config: "Config", given: "Sizes | None") -> list[str]:
+def _lines(config: "Config", sizes: "Sizes", origin: str) -> list[str]:
     """Return the plan of one configuration."""
-    from twotower_jax.run.memory import (
-        TEMPORARIES,
-        Footprint,
-        Part,
-        excess,
-        find_memories,
-        gib,
-    )
+    from twotower_jax.run import memory
 
-    sizes, origin = (given, "as given") if given else _sizes(config)
     batch = config.training.batch_size
     if batch > sizes.positives:
         raise InputError(
             f"training.batch_size={batch} is more than the {sizes.positives} training "
             f"positives; set it to {sizes.positives} or less"
         )
-    footprint = Footprint(config, sizes)
+    footprint = memory.Footprint(config, sizes)
     structure, mesh = footprint.structure, footprint.mesh
     query, candidate = (
         ",".join(feature.name for feature in side.features) for side in structure.model
     )
     spread = f"a table over {mesh.table} of them" if mesh.table > 1 else "tables whole"
     devices = f"{mesh.devices} devices ({spread})" if mesh.devices > 1 else "1 device"
-    parts = [*footprint.parts(), Part(TEMPORARIES, footprint.temporaries)]
-    device = sum(part.size for part in parts if not part.host)
-    refused = excess(footprint)
+    parts = [*footprint.parts(), memory.Part(memory.TEMPORARIES, footprint.temporaries)]
+    host = [part for part in parts if part.host]
+    device = [part for part in parts if not part.host]
+    refused = memory.excess(footprint)
     return [
         f"{sizes.num_users:,} users, {sizes.num_items:,} items, {sizes.positives:,} "
         f"training positives ({origin})",
@@ -157,25 +133,20 @@ def _lines(config: "Config", given: "Sizes | None") -> list[str]:
         f"a step: {batch:,} rows on {devices}, loss {structure.loss.name}",
         "",
         "memory of each device",
-        *(_line(part.name, part.size) for part in parts if not part.host),
-        _line("sum of each device", device),
+        *(_line(part.name, part.size) for part in device),
+        _line("sum of each device", sum(part.size for part in device)),
         "memory of the host",
-        *(_line(part.name, part.size) for part in parts if part.host),
+        *(_line(part.name, part.size) for part in host),
         "",
         *(
-            f"{memory.what} needs {gib(memory.needed(parts))} GiB; {memory.room}"
-            for memory in find_memories(mesh.devices)
+            f"{room.what} needs {memory.gib(room.needed(parts))} GiB; {room.owner}"
+            for room in memory.find_rooms(mesh.devices)
         ),
         f"does not fit this machine: {refused}" if refused else "fits this machine",
     ]
 
 
 def _line(name: str, size: int) -> str:
-    """Return a line with bytes in GiB, or in MiB below one.
-
-    Examples:
-      >>> _line("log", 2**19).split()
-      ['log', '0.50', 'MiB']
-    """
+    """Return a line with bytes in GiB, or in MiB below one."""
     value = f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.2f} MiB"
     return f"  {name:38}{value:>12}"

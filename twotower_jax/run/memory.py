@@ -7,7 +7,7 @@ the place of its own. So a plan needs no log, and knows every array that a train
 import copy
 import math
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,6 @@ from twotower_jax.data.sizes import LOG_ROW, PART_ROW, Sizes
 from twotower_jax.errors import InputError
 from twotower_jax.model.tower import make_model
 from twotower_jax.model.two_tower import rows_of_tables
-from twotower_jax.negatives import Funnel
 from twotower_jax.negatives.columns import merged_size, merged_size_of_arms
 from twotower_jax.negatives.funnel import REJECTED, parse_stage
 from twotower_jax.run.loader import MIN_ID, Loaded, features_by_size, name_features
@@ -40,7 +39,6 @@ from twotower_jax.training.types import Program, TrainData, TrainState
 # Sizes of the small log, each another number, so that an axis tells what it counts.
 USERS, POSITIVES, LEAST_ITEMS = 211, 199, 2003
 EARLIER = 2 * USERS  # positives before those that are trained on
-OF_USERS = ("mined", "kth_score")  # memories with a row per user
 TEMPORARIES = "temporaries of a step"
 SHOWN = 3  # parts, and keys, that a refusal names
 TABLES = "spread the tables over more devices (training.mesh.table)"
@@ -75,51 +73,42 @@ class Part(NamedTuple):
     host: bool = False
 
 
-# --- the check ------------------------------------------------------------------------
-
-
-class Memory(NamedTuple):
+class Room(NamedTuple):
     """A memory in which parts of a training lie."""
 
     what: str  # those parts together, in words
-    room: str  # whose memory it is and its size, in words
+    owner: str  # whose memory it is and its size, in words
     size: int  # bytes that it has
     devices: int  # whose parts lie in it
-    host: bool = True  # whether the parts of the host lie in it too
+    host: bool  # whether the parts of the host lie in it too
 
-    def parts(self, parts: list[Part]) -> list[Part]:
-        """Return the parts that lie in it, each with the bytes of all its copies."""
-        copies = {True: int(self.host), False: self.devices}
-        return [p._replace(size=copies[p.host] * p.size) for p in parts]
+    def bytes_of(self, part: Part) -> int:
+        """Return the bytes of all copies of a part that lie in it."""
+        return part.size * (self.host if part.host else self.devices)
 
     def needed(self, parts: list[Part]) -> int:
-        """Return the bytes of the parts that lie in it."""
-        return sum(part.size for part in self.parts(parts))
+        """Return the bytes of all copies of the parts that lie in it."""
+        return sum(map(self.bytes_of, parts))
 
 
-def find_memories(mesh_devices: int) -> list[Memory]:
-    """Return the memories that a training needs on the host of this process.
-
-    Devices of a CPU lie in the memory of the host. A process that is joined to others
-    counts its own parts alone.
-    """
+def find_rooms(mesh_devices: int) -> list[Room]:
+    """Return the memories that a training needs on the host of this process."""
     own, ram = jax.local_devices(), machine_memory()
-    host_room = f"this host has {gib(ram)} GiB"
-    if own[0].platform == "cpu":
+    host, size = f"this host has {gib(ram)} GiB", ram
+    if own[0].platform == "cpu":  # devices of a CPU lie in the memory of the host
         if alone():
-            room = f"this machine has {gib(ram)} GiB"
-            return [Memory("the training", room, ram, mesh_devices)]
+            machine = f"this machine has {gib(ram)} GiB"
+            return [Room("the training", machine, ram, mesh_devices, True)]
         number = min(mesh_devices, len(own))
         what = f"the part of this process ({number} of {mesh_devices} devices)"
-        return [Memory(what, host_room, ram, number)]
-    memories = [Memory("the host's part of the training", host_room, ram, 0)]
+        return [Room(what, host, ram, number, True)]
+    rooms = [Room("the host's part of the training", host, ram, 0, True)]
     limits = [(d.memory_stats() or {}).get("bytes_limit") for d in own[:mesh_devices]]
     if known := [limit for limit in limits if limit]:
         kind, size = own[0].device_kind, min(known)
-        room = f"jax may use {gib(size)} GiB of each device ({kind})"
-        what = "the training on each device"
-        memories.insert(0, Memory(what, room, size, 1, host=False))
-    return memories
+        owner = f"jax may use {gib(size)} GiB of each device ({kind})"
+        rooms.insert(0, Room("the training on each device", owner, size, 1, False))
+    return rooms
 
 
 def check_memory(config: Config, sizes: Sizes) -> None:
@@ -134,41 +123,36 @@ def excess(footprint: "Footprint") -> str | None:
     The step is compiled only where its arguments fit, and all that it computes would
     not fit beside them.
     """
-    parts = footprint.parts()
-    memories = find_memories(footprint.mesh.devices)
+    parts, rooms = footprint.parts(), find_rooms(footprint.mesh.devices)
 
-    def lacking(parts: list[Part]) -> Memory | None:
-        return next((m for m in memories if m.needed(parts) > m.size), None)
+    def lacking(parts: list[Part]) -> Room | None:
+        return next((room for room in rooms if room.needed(parts) > room.size), None)
 
-    memory = lacking(parts)
-    if not memory and lacking([*parts, Part(TEMPORARIES, footprint.computed_bytes())]):
+    room = lacking(parts)
+    if not room and lacking([*parts, Part(TEMPORARIES, footprint.computed_bytes())]):
         parts.append(Part(TEMPORARIES, footprint.temporaries))
-        memory = lacking(parts)
-    return None if memory is None else _refusal(footprint.config, memory, parts)
-
-
-def _refusal(config: Config, memory: Memory, parts: list[Part]) -> str:
-    total, values = memory.needed(parts), all_values(to_dict(config))
+        room = lacking(parts)
+    if room is None:
+        return None
+    total, values = room.needed(parts), all_values(to_dict(footprint.config))
+    largest = sorted(parts, key=room.bytes_of, reverse=True)[:SHOWN]
+    largest = [part for part in largest if room.bytes_of(part) > total / 20]
     keys: dict[str, Any] = {}
     remedies: dict[str, None] = {}
-    largest = sorted(memory.parts(parts), key=lambda part: -part.size)[:SHOWN]
-    largest = [part for part in largest if part.size > total / 20]
     for part in largest:
         names = [name for name in ASKED_BY if part.name.startswith(name)]
         asked = ASKED_BY[max(names, key=len)] if names else ()
-        numbers = {key: values[key] for key in asked if values.get(key)}
-        most = {k: max(v) if isinstance(v, list) else v for k, v in numbers.items()}
-        keys |= {key: numbers[key] for key in sorted(most, key=lambda key: -most[key])}
+        numbers = [(key, values[key]) for key in asked if values.get(key)]
+        keys |= sorted(numbers, key=lambda number: -np.max(number[1]))
         remedies |= dict.fromkeys(word for word in asked if " " in word)
-    # All devices of a CPU share the memory of the host.
-    if memory.host and alone():
-        remedies.pop(TABLES, None)
+    if room.devices and room.host and alone():
+        remedies.pop(TABLES, None)  # all shards would lie in the same memory
     lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:SHOWN])
     words = [*([f"lower {lower}"] if lower else []), *remedies]
-    sizes = ", ".join(f"{part.name} {gib(part.size)} GiB" for part in largest)
+    shares = ", ".join(f"{p.name} {gib(room.bytes_of(p))} GiB" for p in largest)
     return (
-        f"{memory.what} needs {gib(total)} GiB, and {memory.room}; "
-        f"the largest parts: {sizes}; {', or '.join(words) or 'take a smaller log'}"
+        f"{room.what} needs {gib(total)} GiB, and {room.owner}; "
+        f"the largest parts: {shares}; {', or '.join(words) or 'take a smaller log'}"
     )
 
 
@@ -303,27 +287,35 @@ class Footprint:
         return jax.ShapeDtypeStruct(shape, kind, weak_type=weak)
 
     def _arguments(self, mesh: Any) -> tuple[Any, ...]:
-        problem, sizes = self._problem, self.sizes
-        program, data = jax.tree.map(self._real_shape, (problem.program, problem.data))
-        if data.pools is not None:
-            width = cast(Funnel, self.config.negatives.hard).pool_size
-            width = min(width, sizes.pool or width)
-            widened = jax.tree.map(
-                lambda leaf: leaf.update(
-                    shape=(leaf.shape[0], *[width] * (leaf.ndim - 1))
-                ),
-                data.pools,
-            )
-            data = data._replace(pools=widened)
+        problem, sizes, training = self._problem, self.sizes, self.config.training
+        items = _small_items(self.config)
+        real = {
+            USERS: sizes.num_users,
+            USERS + 1: sizes.num_users + 1,
+            POSITIVES: self._of_dispatch if self._fed else sizes.positives,
+            POSITIVES + EARLIER: sizes.seen,
+            items: sizes.num_items,
+            2 * _leaves(items): 2 * _leaves(sizes.num_items),
+        }
+
+        def real_shape(leaf: Any, width: int = 0) -> jax.ShapeDtypeStruct:
+            shape = [real.get(rows, rows) for rows in leaf.shape[:1]]
+            shape += [width or size for size in leaf.shape[1:]]
+            kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
+            weak = getattr(leaf, "weak_type", False)
+            return jax.ShapeDtypeStruct(tuple(shape), kind, weak_type=weak)
+
+        program, data = jax.tree.map(real_shape, (problem.program, problem.data))
+        largest = getattr(self.config.negatives.hard, "pool_size", 0)
+        width = min(largest, sizes.pool or largest)
+        pools = jax.tree.map(lambda leaf: real_shape(leaf, width), problem.data.pools)
+        data = data._replace(pools=pools)
 
         def start(program: Program, data: TrainData) -> TrainState:
             return problem._replace(program=program, data=data).start()
 
-        state = jax.eval_shape(start, program, data)
-        own = {n: state.samplers[n] for n in OF_USERS if n in state.samplers}
-        samplers = state.samplers | jax.tree.map(self._real_shape, own)
         rows = dict(rows_of_tables(program.structure.model))
-        rows |= dict.fromkeys(OF_USERS, sizes.num_users)
+        rows |= {"mined": sizes.num_users, "kth_score": sizes.num_users}
         rows |= dict.fromkeys(("last", "gap"), program.structure.buckets)
         layout = Layout(mesh, rows)
 
@@ -333,12 +325,11 @@ class Footprint:
             shape = stored_rows(leaf.shape[0], layout.shards), *leaf.shape[1:]
             return leaf.update(shape=shape, sharding=by_rows(mesh))
 
-        training = self.config.training
         batches = training.steps_per_dispatch, training.batch_size
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
         return (
             *jax.tree.map(spread, (program, data)),
-            layout.stored(state._replace(samplers=samplers)),
+            layout.stored(jax.eval_shape(start, program, data)),
             jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
         )
@@ -353,7 +344,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _computed(program: Any) -> int:
-    """The bytes of all arrays that a program and those within it compute."""
+    """Return the bytes of all arrays that a program and those within it compute."""
     size = 0
     for equation in getattr(program, "jaxpr", program).eqns:
         arrays = [variable.aval for variable in equation.outvars]
@@ -388,18 +379,19 @@ def _small_items(config: Config) -> int:
 
 def _small_log(config: Config, sizes: Sizes) -> Loaded:
     """Return a log with the features of the sizes, and rows of every hard stage."""
-    user = np.concatenate([np.repeat(np.arange(USERS), 2), np.arange(POSITIVES)])
-    item = time = request = np.arange(len(user))
-    hard_source = config.negatives.hard
-    names = hard_source.stages if isinstance(hard_source, Funnel) else REJECTED
+    names = getattr(config.negatives.hard, "stages", REJECTED)
     stages = [parse_stage(name) for name in names]
-    hard = np.tile(np.arange(EARLIER, len(user)), len(stages))
-    hard_stage = np.repeat([Stage[name.upper()] for name, _, _ in stages], POSITIVES)
-    hard_rank = np.repeat([first for _, first, _ in stages], POSITIVES)
-    items = _small_items(config)
-
-    def joined(of_clicks: np.ndarray, of_hard: Any, kind: Any) -> np.ndarray:
-        return np.concatenate([of_clicks, of_hard]).astype(kind)
+    # Two clicks of each user before the positives; at each of those a row of a stage.
+    clicks, items = EARLIER + POSITIVES, _small_items(config)
+    user = np.concatenate([np.repeat(np.arange(USERS), 2), np.arange(POSITIVES)])
+    click = np.concatenate(
+        [np.arange(clicks), *[np.arange(EARLIER, clicks)] * len(stages)]
+    )
+    kinds = [
+        (Stage.CLICKED, 0),
+        *((Stage[name.upper()], rank) for name, rank, _ in stages),
+    ]
+    stage, rank = np.repeat(kinds, [clicks, *[POSITIVES] * len(stages)], axis=0).T
 
     def features(real: dict[str, Feature], number: int) -> dict[str, Feature]:
         shapes = {name: (number, *f.values.shape[1:]) for name, f in real.items()}
@@ -409,23 +401,23 @@ def _small_log(config: Config, sizes: Sizes) -> Loaded:
         }
 
     log = FunnelLog(
-        user=joined(user, user[hard], np.int32),
-        item=joined(item, len(item) + np.arange(len(hard)), np.int32),
-        stage=joined(np.full(len(user), Stage.CLICKED), hard_stage, np.int8),
+        user=user[click].astype(np.int32),
+        item=np.arange(len(click), dtype=np.int32),
+        stage=stage.astype(np.int8),
         user_ids=pl.Series(np.arange(USERS)),
         item_ids=pl.Series(np.arange(items)),
-        time=joined(time, time[hard], np.float64) if sizes.timed else None,
-        request=joined(request, request[hard], np.int64),
-        rank=joined(np.zeros(len(user)), hard_rank, np.int32),
+        time=click.astype(np.float64) if sizes.timed else None,
+        request=click,
+        rank=rank.astype(np.int32),
         user_features=features(sizes.user_features, USERS),
         item_features=features(sizes.item_features, items),
     )
 
-    def pairs(rows: slice) -> Pairs:
-        times = None if log.time is None else log.time[rows]
-        weight = np.ones(len(user[rows]))
-        return Pairs(log.user[rows], log.item[rows], times, request[rows], weight)
+    def pairs(first: int, end: int) -> Pairs:
+        rows, weight = slice(first, end), np.ones(end - first)
+        time = None if log.time is None else log.time[rows]
+        return Pairs(log.user[rows], log.item[rows], time, click[rows], weight)
 
-    train, none = pairs(slice(EARLIER, len(user))), pairs(slice(0))
-    split = Split(train, none, none, before=pairs(slice(EARLIER)))
+    train, none = pairs(EARLIER, clicks), pairs(0, 0)
+    split = Split(train, none, none, before=pairs(0, EARLIER))
     return Loaded(log, split, np.bincount(train.item, minlength=items), "")
