@@ -36,22 +36,20 @@ class _TensorBoard:
     """Event files in `tensorboard/` of the run's folder."""
 
     def __init__(self) -> None:
-        proto = "tensorboard.compat.proto"
-        self._events = _need(f"{proto}.event_pb2", "tensorboard")
-        self._summaries = _need(f"{proto}.summary_pb2", "tensorboard")
-        writers = _need("tensorboard.summary.writer.event_file_writer", "tensorboard")
-        self._writer_of = writers.EventFileWriter
+        self._events = _need("tensorboard.compat.proto.event_pb2", "tensorboard")
+        self._summary = _need("tensorboard.compat.proto.summary_pb2", "tensorboard")
+        self._writers = _need(
+            "tensorboard.summary.writer.event_file_writer", "tensorboard"
+        )
 
     def start(self, config: Config, folder: Path) -> None:
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        self._writer = self._writer_of(str(folder / "tensorboard"))
+        self._writer = self._writers.EventFileWriter(str(folder / "tensorboard"))
 
     def log(self, step: int, values: Values) -> None:
-        kind = self._summaries.Summary
-        scalars = [kind.Value(tag=tag, simple_value=v) for tag, v in values.items()]
-        event = self._events.Event(
-            wall_time=time.time(), step=step, summary=kind(value=scalars)
-        )
+        scalars = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        summary = self._summary.Summary(value=scalars)
+        event = self._events.Event(wall_time=time.time(), step=step, summary=summary)
         self._writer.add_event(event)
         self._writer.flush()
 
@@ -62,10 +60,7 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """A run of the file store `mlruns/` in the output folder.
-
-    `mlflow.json` in the run's folder holds its id.
-    """
+    """A run of the file store `mlruns/` in the output folder."""
 
     _creating = threading.Lock()  # of experiments, when runs share a process
 
@@ -73,39 +68,32 @@ class _MLflow:
         # The file store is off by default; telemetry is on.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        self._client_of = _need("mlflow.tracking", "mlflow").MlflowClient
-        self._metric = _need("mlflow.entities", "mlflow").Metric
+        self._tracking = _need("mlflow.tracking", "mlflow")
 
     def start(self, config: Config, folder: Path) -> None:
         store = Path(config.output).resolve() / "mlruns"
-        self._client = client = self._client_of(tracking_uri=store.as_uri())
+        self._client = client = self._tracking.MlflowClient(store.as_uri())
         note = folder / "mlflow.json"
         if note.is_file():
             client.delete_run(json.loads(note.read_text("utf-8"))["run_id"])
         with self._creating:
             same = client.get_experiment_by_name(config.name)
-            experiment = (
+            number = (
                 same.experiment_id if same else client.create_experiment(config.name)
             )
-        run = client.create_run(
-            experiment,
-            run_name=f"{config.arm or folder.name} seed {config.seed}",
-            tags={"folder": str(folder), "fingerprint": fingerprint(config)},
-        )
+        tags = {"folder": str(folder), "fingerprint": fingerprint(config)}
+        run = client.create_run(number, tags=tags, run_name=_name(config, folder))
         self._run = run.info.run_id
         note.write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
         for key, value in leaves(to_dict(config)):
             client.log_param(self._run, _allowed(key), str(value))
 
     def log(self, step: int, values: Values) -> None:
-        now = int(time.time() * 1000)
-        metrics = [self._metric(_allowed(n), v, now, step) for n, v in values.items()]
-        for start in range(0, len(metrics), 500):  # at most 1000 per call
-            self._client.log_batch(self._run, metrics=metrics[start : start + 500])
+        for name, value in values.items():
+            self._client.log_metric(self._run, _allowed(name), value, step=step)
 
     def finish(self, step: int, values: Values | None) -> None:
-        if values:
-            self.log(step, values)
+        self.log(step, values or {})
         status = "FAILED" if values is None else "FINISHED"
         self._client.set_terminated(self._run, status)
 
@@ -119,23 +107,17 @@ class _WandB:
 
     def start(self, config: Config, folder: Path) -> None:
         shutil.rmtree(folder / "wandb", ignore_errors=True)
-        settings = self._wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            save_code=False,
-            x_disable_stats=True,
-            x_disable_meta=True,
-        )
+        quiet = {"silent": True, "console": "off", "save_code": False}
+        off = {"disable_git": True, "x_disable_stats": True, "x_disable_meta": True}
         self._run = self._wandb.init(
             mode="offline",
             dir=str(folder),
             project=config.name.replace("/", "-"),
-            name=f"{config.arm or folder.name} seed {config.seed}",
+            name=_name(config, folder),
             group=config.arm,
             config=to_dict(config),
             reinit="create_new",
-            settings=settings,
+            settings=self._wandb.Settings(**quiet, **off),
         )
 
     def log(self, step: int, values: Values) -> None:
@@ -167,23 +149,24 @@ def make_trackers(config: Config) -> dict[str, Any]:
     return {name: TRACKERS[name]() for name in config.trackers}
 
 
+def _name(config: Config, folder: Path) -> str:
+    return f"{config.arm or folder.name} seed {config.seed}"
+
+
 def _allowed(name: str) -> str:
     """Return a name that MLflow allows: "valid/recall_at_20.head".
 
-    A metric is a file of its store, and a metric with slices cannot be a folder too:
-    only the split stays a folder.
+    A metric is a file of its store, and a metric with slices cannot be a folder too.
     """
-    split, slash, rest = name.partition("/")
-    name = split + slash + rest.replace("/", ".")
-    return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
+    split, slash, rest = name.replace("@", "_at_").partition("/")
+    return re.sub(r"[^\w\-. /]", "_", split + slash + rest.replace("/", "."))
 
 
 class Tracking:
     """Gives the trackers of a run the records of its metrics.jsonl.
 
-    They begin at the first record, or at the end of a run without one, with the
-    records that a resumed run has kept, so that they hold the same records as the file.
-    A tracker that fails is left out with a warning; the run goes on.
+    They begin at the first record, or at the end of a run without one, with all records
+    of the file. A tracker that fails is left out with a warning; the run goes on.
     """
 
     def __init__(self, config: Config, record: RunFolder, warn: Callable[[str], Any]):
@@ -197,31 +180,28 @@ class Tracking:
             self._begin()  # the record is in the file by now
             return
         values = numbers({k: v for k, v in record.items() if k != "step"})
-        self._each(lambda tracker: tracker.log(record["step"], values))
+        self._each("log", record["step"], values)
 
     def _begin(self) -> None:
         self._begun = True
-        self._each(lambda tracker: tracker.start(self._config, self._record.path))
+        self._each("start", self._config, self._record.path)
         for record in self._record.metrics() if self._trackers else ():
             self._log(record)
 
     def finish(self, result: dict[str, Any] | None) -> None:
         """Close the trackers; the result of a run that did not finish is None."""
-        if not self._begun:
-            if result is None:
-                return
+        if not self._begun and result is not None:
             self._begin()
-        step, values = 0, None
         if result is not None:
-            step = result["steps"]
             costs = {name: result[name] for name in ("seconds", "examples_per_second")}
-            values = numbers(result["metrics"] | costs)
-        self._each(lambda tracker: tracker.finish(step, values))
+            self._each("finish", result["steps"], numbers(result["metrics"] | costs))
+        elif self._begun:
+            self._each("finish", 0, None)
 
-    def _each(self, send: Callable[[Any], None]) -> None:
+    def _each(self, method: str, *arguments: Any) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
-                send(tracker)
+                getattr(tracker, method)(*arguments)
             except Exception as error:
                 del self._trackers[name]
                 self._warn(f"tracker {name} failed, the run goes on without: {error}")
