@@ -93,7 +93,7 @@ def run_many(
         # Devices that wait for each other belong to one run.
         if math.prod(job.config.training.mesh_shape) == 1:
             beside.setdefault(run_folder(job.config), job)
-    own = pool or WorkerPool()
+    own, facts = pool or WorkerPool(), set[str]()
     progress = closing(SweepProgress(console, len(jobs)))
     with StopRequest() as request, progress as lines:
         team, interrupted = _Team(command, request, lines, load or load_data), False
@@ -103,7 +103,7 @@ def run_many(
                 if beside.get(run_folder(job.config)) is not job:
                     team.join()
                     team.finish(job, Sharing(team.load, wait=True), run)
-                yield job.outcome()
+                yield job.outcome(facts)
         except (KeyboardInterrupt, GeneratorExit) as end:
             # The second Ctrl-C, here or in the caller's loop: nothing is waited for.
             interrupted = KeyboardInterrupt in (type(end), type(end.__context__))
@@ -128,11 +128,17 @@ class _Job:
         self.console = make_console(self._text, width)
         self.future: Future[dict[str, Any]] = Future()
 
-    def outcome(self) -> Outcome:
-        """Wait for the end of the run."""
+    def outcome(self, facts: set[str]) -> Outcome:
+        """Wait for the end of the run; add its ``facts``, and print none of them again.
+
+        Facts are lines about data and samples, which the runs of a sweep share.
+        """
         error = self.future.exception()
         result = self.future.result() if error is None else None
-        return Outcome(self.config, result, error, self._text.getvalue())
+        lines = self._text.getvalue().splitlines(keepends=True)
+        text = "".join(line for line in lines if line not in facts)
+        facts.update(line for line in lines if line.startswith(("data ", "  ")))
+        return Outcome(self.config, result, error, text)
 
 
 class _Team:
