@@ -13,21 +13,12 @@ from twotower_jax.sweeps.overrides import search_words
 
 if TYPE_CHECKING:
     from twotower_jax.config import Config
-    from twotower_jax.data.sizes import Sizes
-
-SIZES = ("users", "items", "positives")
-# Codes and rows are int32.
-MOST = 2**31 - 1
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Add the overrides and the options of ``plan``."""
     text = "overrides as for twotower train, such as towers.dim=128"
     parser.add_argument("words", nargs="*", metavar="key=value", help=text)
-    for name in SIZES:
-        what = {"positives": "training positives"}.get(name, name)
-        text = f"{what} of a log that is not there yet, such as 1e8; with the others"
-        parser.add_argument(f"--{name}", metavar="N", help=text)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -35,13 +26,6 @@ def plan(options: argparse.Namespace) -> int:
     from twotower_jax.sweeps.compose import compose_configs
     from twotower_jax.sweeps.wrong_words import explained
 
-    texts = {name: getattr(options, name) for name in SIZES}
-    given = {n: _read_size(f"--{n}", t) for n, t in texts.items() if t is not None}
-    if given and (missing := [f"--{name}" for name in SIZES if name not in given]):
-        raise InputError(
-            f"{' and '.join(missing)} missing: a log that is not there yet has "
-            "--users, --items and --positives"
-        )
     words = [*search_words(options.config_dir), *options.words]
     with explained(words):
         configs = compose_configs(words)
@@ -49,7 +33,6 @@ def plan(options: argparse.Namespace) -> int:
     import jax
 
     from twotower_jax.compiler import set_up
-    from twotower_jax.data.sizes import given_sizes
     from twotower_jax.run.checks import check_names
     from twotower_jax.run.loader import trains
 
@@ -70,51 +53,24 @@ def plan(options: argparse.Namespace) -> int:
     for name, config in configs.items():
         if len(configs) > 1:
             console.print(f"\n{name}", style="bold", highlight=False)
-        sizes, origin = (given_sizes(**given), "as given") if given else _sizes(config)
-        for line in _lines(config, sizes, origin):
+        for line in _lines(config):
             console.print(line, highlight=False, soft_wrap=True)
     return 0
 
 
-def _read_size(option: str, text: str) -> int:
-    """Return a size such as 1e8 as a whole number."""
-    try:
-        value = float(text.replace("_", ""))
-    except ValueError:
-        value = math.nan
-    if not (1 <= value <= MOST and value == int(value)):
-        raise InputError(
-            f"{option} {text[:40]} is not a whole number from 1 to {MOST:,}; write one "
-            "such as 1000000 or 1e6"
-        )
-    return int(value)
-
-
-def _sizes(config: "Config") -> "tuple[Sizes, str]":
-    """Return the sizes of the data of a configuration, and where they are from."""
-    from twotower_jax.data.sizes import simulated_sizes, sizes_of
-    from twotower_jax.run.loader import check_sizes, load_data
-    from twotower_jax.run.positives import trained_part
-
-    if config.data.source == "simulator":
-        return simulated_sizes(config.data), "expected of the simulator"
-    data = trained_part(config, load_data(config))
-    check_sizes(config, data)
-    return sizes_of(data.log, data.split), "read"
-
-
-def _lines(config: "Config", sizes: "Sizes", origin: str) -> list[str]:
+def _lines(config: "Config") -> list[str]:
     """Return the plan of one configuration."""
-    from twotower_jax.run import memory
+    from twotower_jax.run import loader, memory
+    from twotower_jax.run.positives import trained_part
+    from twotower_jax.run.problem import make_problem
 
-    batch = config.training.batch_size
-    if batch > sizes.positives:
-        raise InputError(
-            f"training.batch_size={batch} is more than the {sizes.positives} training "
-            f"positives; set it to {sizes.positives} or less"
-        )
-    footprint = memory.Footprint(config, sizes)
-    structure, mesh = footprint.structure, footprint.mesh
+    data = loader.load_data(config)
+    part = trained_part(config, data)
+    loader.check_sizes(config, part)
+    config = loader.choose_features(config, data)
+    problem = make_problem(config, data)
+    footprint = memory.Footprint(config, problem, len(data.log.user))
+    structure, mesh = problem.program.structure, footprint.mesh
     query, candidate = (
         ",".join(feature.name for feature in side.features) for side in structure.model
     )
@@ -125,12 +81,13 @@ def _lines(config: "Config", sizes: "Sizes", origin: str) -> list[str]:
     device = [part for part in parts if not part.host]
     refused = memory.excess(footprint)
     return [
-        f"{sizes.num_users:,} users, {sizes.num_items:,} items, {sizes.positives:,} "
-        f"training positives ({origin})",
+        f"{data.log.num_users:,} users, {data.log.num_items:,} items, "
+        f"{len(part.split.train):,} training positives",
         f"towers of dimension {config.towers.dim}: query [{query}], candidate "
         f"[{candidate}], hidden {list(config.towers.hidden)}; optimizer "
         f"{structure.optimizer.name}",
-        f"a step: {batch:,} rows on {devices}, loss {structure.loss.name}",
+        f"a step: {config.training.batch_size:,} rows on {devices}, "
+        f"loss {structure.loss.name}",
         "",
         "memory of each device",
         *(_line(part.name, part.size) for part in device),

@@ -75,7 +75,7 @@ class Model(NamedTuple):
 
 
 def make_model(config: Towers, log: Any) -> Model:
-    """Static part of a model of a `FunnelLog`, or of its sizes and features."""
+    """Static part of a model of a `FunnelLog`."""
     history = _history(config, log) if "history" in config.query else None
     shape = config.dim, config.hidden, config.normalize, config.structure()
     users = log.user_features, log.num_users, log.num_items

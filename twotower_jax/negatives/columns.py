@@ -138,9 +138,7 @@ WIDTH = 128
 DEVIATIONS = 6
 
 
-def distinct_of_batch(
-    counts: np.ndarray, batch: int, items: int = 1
-) -> tuple[float, float]:
+def distinct_of_batch(counts: np.ndarray, batch: int) -> tuple[float, float]:
     """Mean and variance of the number of distinct items in a batch of an epoch.
 
     The n of N rows are read without replacement. Each is in the batch with p = n / N,
@@ -151,7 +149,6 @@ def distinct_of_batch(
     """
     # Most items have one of a few counts.
     counts, number = np.unique(np.asarray(counts, np.float64), return_counts=True)
-    number = items * number
     rows = float(number @ counts)
     part = min(1.0, batch / rows)
     absent = (1 - part) ** counts
@@ -161,13 +158,13 @@ def distinct_of_batch(
     return float(number @ (1 - absent)), max(float(variance), 0.0)
 
 
-def merged_size(counts: np.ndarray, batch: int, drawn: int, items: int = 1) -> int:
+def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
     """Static number of columns of a merged batch.
 
     It is the expected number of distinct items of a batch plus `DEVIATIONS`, rounded up
     to `WIDTH`, plus every shared draw. A larger batch is computed at full size.
     """
-    mean, variance = distinct_of_batch(counts, batch, items)
+    mean, variance = distinct_of_batch(counts, batch)
     most = mean + DEVIATIONS * np.sqrt(variance)
     return min(batch, int(np.ceil(most / WIDTH)) * WIDTH) + drawn
 

@@ -11,7 +11,6 @@ import jax
 from rich.console import Console
 
 from twotower_jax.config import Config, fingerprint
-from twotower_jax.data.sizes import sizes_of
 from twotower_jax.data.summary import lists_fingerprint, weights_fingerprint
 from twotower_jax.data.text_files import write_json
 from twotower_jax.errors import DataError, InputError
@@ -148,7 +147,6 @@ class _Run:
         part = trained_part(config, data)
         loader.check_sizes(config, part)
         if loader.trains(config):
-            check_memory(config, sizes_of(data.log, part.split))
             loader.check_times(config, data)
             checks.check_use(config, part.split)
             check_lengths(config, data, part)
@@ -234,6 +232,8 @@ class _Run:
         notes, started, params = Notes(), time.perf_counter(), {}
         if loader.trains(config):
             problem = make_problem(config, data)
+            with processes.raise_everywhere():
+                check_memory(config, problem, len(data.log.user))
             checks.report_samples(config, problem, self.console)
             params, notes = self._train(problem, queries.get("valid"))
             if not notes.done:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -294,41 +294,30 @@ MIN_ID = 10.0
 
 
 def choose_features(config: Config, data: Loaded) -> Config:
-    """The configuration with the features of both towers named."""
-    query = config.towers.query or query_features(data, config.towers.history_length)
-    return name_features(config, query, data.log.item_features)
+    """The configuration with the features of both towers named.
 
-
-def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
-    """Names of the features that describe the queries of a log."""
-    train = data.split.train
-    mean = len(train) / max(1, len(np.unique(train.user)))
-    # A row with a time is trained on earlier positives, another one on all the others.
-    enough = MIN_ID if train.time is not None else history_length
-    return features_by_size(data.log.user_features, mean, enough)
-
-
-def features_by_size(
-    of_users: Iterable[str], mean: float, enough: float
-) -> tuple[str, ...]:
-    """Features of users, the history, and the id where it adds to the history.
-
-    No history with less than `MIN_HISTORY` positives per user beside a feature.
+    A transformer reads the history.
     """
-    described = tuple(sorted(of_users))
-    if described and mean < MIN_HISTORY:
-        return described
-    return (*(["id"] if mean >= enough else []), "history", *described)
-
-
-def name_features(
-    config: Config, query: tuple[str, ...], of_items: Iterable[str]
-) -> Config:
-    """The configuration with these query features; a transformer reads the history."""
     towers = config.towers
+    query = towers.query or query_features(data, towers.history_length)
     if towers.history_pooling == "transformer" and "history" not in query:
         query = (*query, "history")
-    candidate = towers.candidate or ("id", *sorted(of_items))
+    candidate = towers.candidate or ("id", *sorted(data.log.item_features))
     if (query, candidate) == (towers.query, towers.candidate):
         return config
     return replace(config, towers=replace(towers, query=query, candidate=candidate))
+
+
+def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
+    """Names of the features of queries: of users, the history, and the id.
+
+    No history with less than `MIN_HISTORY` positives per user beside a feature; the id
+    where it adds to the history.
+    """
+    train, described = data.split.train, tuple(sorted(data.log.user_features))
+    mean = len(train) / max(1, len(np.unique(train.user)))
+    if described and mean < MIN_HISTORY:
+        return described
+    # A row with a time is trained on earlier positives, another one on all the others.
+    enough = MIN_ID if train.time is not None else history_length
+    return (*(["id"] if mean >= enough else []), "history", *described)

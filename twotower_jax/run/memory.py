@@ -1,17 +1,11 @@
-"""The memory of a training before it is made; one that does not fit is refused.
+"""The memory of a training before its first state; one that does not fit is refused."""
 
-The arrays are those of `make_problem` on a small log, with the sizes of the real one in
-the place of its own. So a plan needs no log, and knows every array that a training has.
-"""
-
-import copy
 import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import polars as pl
 from jax.extend.core import jaxprs_in_params
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
@@ -20,25 +14,16 @@ from twotower_jax.arrays.shards import DATA, TABLE, by_rows, stored_rows
 from twotower_jax.config import Config, to_dict
 from twotower_jax.config.convert import all_values
 from twotower_jax.data.block_order import BLOCK, WINDOW
-from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.data.memory import GIB, machine_memory
-from twotower_jax.data.sizes import LOG_ROW, PART_ROW, Sizes
 from twotower_jax.errors import InputError
-from twotower_jax.model.tower import make_model
-from twotower_jax.model.two_tower import rows_of_tables
-from twotower_jax.negatives.columns import merged_size, merged_size_of_arms
-from twotower_jax.negatives.funnel import REJECTED, parse_stage
-from twotower_jax.run.loader import MIN_ID, Loaded, features_by_size, name_features
-from twotower_jax.run.positives import as_prepared, positive_weights
-from twotower_jax.run.problem import make_problem, make_structure
-from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, whole
+from twotower_jax.run.positives import as_prepared
+from twotower_jax.training.mesh import Layout, make_mesh, whole
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.step import run_steps
 from twotower_jax.training.types import Program, TrainData, TrainState
 
-# Sizes of the small log, each another number, so that an axis tells what it counts.
-USERS, POSITIVES, LEAST_ITEMS = 211, 199, 2003
-EARLIER = 2 * USERS  # positives before those that are trained on
+# Bytes of a row of a log in memory, and of a positive of a part: their columns.
+LOG_ROW, PART_ROW = 29, 24
 TEMPORARIES = "temporaries of a step"
 SHOWN = 3  # parts, and keys, that a refusal names
 TABLES = "spread the tables over more devices (training.mesh.table)"
@@ -111,9 +96,9 @@ def find_rooms(mesh_devices: int) -> list[Room]:
     return rooms
 
 
-def check_memory(config: Config, sizes: Sizes) -> None:
+def check_memory(config: Config, problem: Problem, log_rows: int) -> None:
     """Refuse a training that needs more memory than the machine or its devices have."""
-    if (reason := excess(Footprint(config, sizes))) is not None:
+    if (reason := excess(Footprint(config, problem, log_rows))) is not None:
         raise InputError(reason)
 
 
@@ -166,18 +151,13 @@ def gib(size: int) -> str:
 
 
 class Footprint:
-    """The memory of a training, of a log whose sizes are known."""
+    """The memory of the training of a problem, whose state is not made."""
 
-    def __init__(self, config: Config, sizes: Sizes):
-        length, mean = config.towers.history_length, sizes.positives / sizes.active
-        query = config.towers.query or features_by_size(
-            sizes.user_features, mean, MIN_ID if sizes.timed else length
-        )
-        self.config = name_features(config, query, sizes.item_features)
-        self.sizes, training = sizes, config.training
-        self.mesh = MeshShape(*training.mesh_shape)
-        self._fed = training.feed == "host"
-        self._of_dispatch = training.steps_per_dispatch * training.batch_size
+    def __init__(self, config: Config, problem: Problem, log_rows: int):
+        self.config, self.problem, self.mesh = config, problem, problem.mesh
+        self._log_rows = log_rows
+        training = config.training
+        self._batches = training.steps_per_dispatch, training.batch_size
 
     @cached_property
     def arguments(self) -> tuple[Any, ...]:
@@ -185,15 +165,11 @@ class Footprint:
         types = (AxisType.Auto,) * 2
         return self._arguments(AbstractMesh(tuple(self.mesh), (DATA, TABLE), types))
 
-    @property
-    def structure(self) -> Any:
-        """The static part of the program."""
-        return self._problem.program.structure
-
     def parts(self) -> list[Part]:
         """The memory without temporaries."""
         program, data, state, rows, _ = self.arguments
-        params, fed = state.params, 2 if self._fed else 1
+        fed = 2 if self.problem.on_host else 1  # one is made while another runs
+        params = state.params
         histories = (data.queries.begin, data.queries.end)
         on_device = {
             **{f"table {name}": table for name, table in params["tables"].items()},
@@ -205,24 +181,24 @@ class Footprint:
             "positives": fed * [data.queries.user, data.item, data.weight],
             "histories": [*fed * histories, data.entities.history],
             "features": [data.entities.query, data.entities.candidate],
-            "pools of hard negatives": fed * [data.pools],
+            "pools of hard negatives": [*fed * [data.pools], data.hard],
             "positives of each user": data.positives,
             "known items": data.known,
-            # One is made while another runs.
             "batches of a dispatch": [rows, rows],
         }
         parts = [Part(name, _bytes(tree)) for name, tree in on_device.items()]
-        sizes, order = self.sizes, self.config.training.order
-        ordered = min(sizes.positives, BLOCK * WINDOW if order == "blocks" else np.inf)
+        positives, order = len(self.problem.data.item), self.config.training.order
+        ordered = min(positives, BLOCK * WINDOW if order == "blocks" else positives)
         # Two epochs of rows and a third.
         row = 16 + 8 * (order == "time")
-        parts.append(Part("order of the positives", row * int(ordered), True))
-        if self.config.data.source != "prepared":  # whose pages are those of files
-            log = LOG_ROW * sizes.rows + PART_ROW * sizes.positives
+        parts.append(Part("order of the positives", row * ordered, True))
+        if not as_prepared(self.config):  # whose pages are those of files
+            log = LOG_ROW * self._log_rows + PART_ROW * positives
             parts.append(Part("log", log, True))
-        if self._fed and data.pools is not None and not as_prepared(self.config):
-            pools = _bytes(data.pools) * sizes.positives // self._of_dispatch
-            parts.append(Part("pools of hard negatives on the host", pools, True))
+            if self.problem.on_host:
+                arrays = jax.tree.leaves(self.problem.data.pools)
+                size = sum(array.nbytes for array in arrays)
+                parts.append(Part("pools of hard negatives on the host", size, True))
         return [part for part in parts if part.size]
 
     def computed_bytes(self) -> int:
@@ -251,88 +227,47 @@ class Footprint:
                     f"; lower {', '.join(keys)}"
                 ) from None
 
-    @cached_property
-    def _problem(self) -> Problem:
-        """The problem of the small log, with the program of the real one."""
-        config, items = self.config, self.sizes.num_items
-        small = make_problem(_small_config(config), _small_log(config, self.sizes))
-        model = make_model(config.towers, self.sizes)
-        structure = make_structure(config, model, items, self._merged_size)
-        return small._replace(program=Program(structure, small.program.hyper))
-
-    def _merged_size(self, batch: int, drawn: int) -> int:
-        sizes = self.sizes
-        if sizes.counts is None:  # equal ones stand for them
-            each = np.full(1, sizes.positives / sizes.num_items)
-            return merged_size(each, batch, drawn, sizes.num_items)
-        weights = positive_weights(self.config, sizes.counts)
-        return merged_size_of_arms(sizes.counts, weights, batch, drawn)
-
-    def _real_shape(self, leaf: Any) -> jax.ShapeDtypeStruct:
-        """Return the shape of an array with the sizes of the real log."""
-        sizes, items = self.sizes, _small_items(self.config)
-        real = {
-            USERS: sizes.num_users,
-            USERS + 1: sizes.num_users + 1,
-            POSITIVES: self._of_dispatch if self._fed else sizes.positives,
-            POSITIVES + EARLIER: sizes.seen,
-            items: sizes.num_items,
-            2 * _leaves(items): 2 * _leaves(sizes.num_items),
-        }
-        shape = tuple(leaf.shape)
-        if shape:
-            shape = real.get(shape[0], shape[0]), *shape[1:]
-        kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
-        weak = getattr(leaf, "weak_type", False)
-        return jax.ShapeDtypeStruct(shape, kind, weak_type=weak)
-
     def _arguments(self, mesh: Any) -> tuple[Any, ...]:
-        problem, sizes, training = self._problem, self.sizes, self.config.training
-        items = _small_items(self.config)
-        real = {
-            USERS: sizes.num_users,
-            USERS + 1: sizes.num_users + 1,
-            POSITIVES: self._of_dispatch if self._fed else sizes.positives,
-            POSITIVES + EARLIER: sizes.seen,
-            items: sizes.num_items,
-            2 * _leaves(items): 2 * _leaves(sizes.num_items),
-        }
+        problem = self.problem
+        layout = Layout(mesh, problem.layout_rows())
 
-        def real_shape(leaf: Any, width: int = 0) -> jax.ShapeDtypeStruct:
-            shape = [real.get(rows, rows) for rows in leaf.shape[:1]]
-            shape += [width or size for size in leaf.shape[1:]]
+        def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
             kind = jax.dtypes.canonicalize_dtype(leaf.dtype)
             weak = getattr(leaf, "weak_type", False)
-            return jax.ShapeDtypeStruct(tuple(shape), kind, weak_type=weak)
-
-        program, data = jax.tree.map(real_shape, (problem.program, problem.data))
-        largest = getattr(self.config.negatives.hard, "pool_size", 0)
-        width = min(largest, sizes.pool or largest)
-        pools = jax.tree.map(lambda leaf: real_shape(leaf, width), problem.data.pools)
-        data = data._replace(pools=pools)
+            if not leaf.shape:
+                where = whole(mesh)
+                return jax.ShapeDtypeStruct((), kind, sharding=where, weak_type=weak)
+            shape = stored_rows(leaf.shape[0], layout.shards), *leaf.shape[1:]
+            return jax.ShapeDtypeStruct(shape, kind, sharding=by_rows(mesh))
 
         def start(program: Program, data: TrainData) -> TrainState:
             return problem._replace(program=program, data=data).start()
 
-        rows = dict(rows_of_tables(program.structure.model))
-        rows |= {"mined": sizes.num_users, "kth_score": sizes.num_users}
-        rows |= dict.fromkeys(("last", "gap"), program.structure.buckets)
-        layout = Layout(mesh, rows)
-
-        def spread(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            if not leaf.shape:
-                return leaf.update(sharding=whole(mesh))
-            shape = stored_rows(leaf.shape[0], layout.shards), *leaf.shape[1:]
-            return leaf.update(shape=shape, sharding=by_rows(mesh))
-
-        batches = training.steps_per_dispatch, training.batch_size
+        data = problem.data
+        if problem.on_host:
+            data = fed_rows(data, math.prod(self._batches))
+        shapes = jax.tree.map(shape_of, (problem.program, data))
         of_batch = NamedSharding(mesh, PartitionSpec(None, (DATA, TABLE)))
         return (
-            *jax.tree.map(spread, (program, data)),
-            layout.stored(jax.eval_shape(start, program, data)),
-            jax.ShapeDtypeStruct(batches, np.int32, sharding=of_batch),
+            *shapes,
+            layout.stored(jax.eval_shape(start, *shapes)),
+            jax.ShapeDtypeStruct(self._batches, np.int32, sharding=of_batch),
             jax.ShapeDtypeStruct((), np.int32),
         )
+
+
+def fed_rows(data: TrainData, number: int) -> TrainData:
+    """Return data with the shapes of the positives of one dispatch."""
+
+    def rows(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((number, *leaf.shape[1:]), leaf.dtype)
+
+    of_rows = (data.queries, data.item, data.pools, data.weight)
+    queries, item, pools, weight = jax.tree.map(rows, of_rows)
+    known = data.known and data.known._replace(number=rows(data.known.number))
+    return data._replace(
+        queries=queries, item=item, pools=pools, weight=weight, known=known
+    )
 
 
 def _bytes(tree: Any) -> int:
@@ -351,73 +286,3 @@ def _computed(program: Any) -> int:
         size += sum(a.size * a.dtype.itemsize for a in arrays if hasattr(a, "size"))
         size += sum(map(_computed, jaxprs_in_params(equation.params)))
     return size
-
-
-def _leaves(items: int) -> int:
-    return 1 << max(items - 1, 1).bit_length()
-
-
-# --- the small log --------------------------------------------------------------------
-
-
-def _small_config(config: Config) -> Config:
-    config = copy.deepcopy(config)  # changed in place: its rules are not checked
-    positives, training = config.positives, config.training
-    weighted = positives.weight is not None or positives.lists.path is not None
-    config.data.source = "simulator"
-    positives.strategy, positives.lists.path = "none", None
-    positives.weight = "weight" if weighted else None
-    training.batch_size, training.steps = 1, 1000
-    return config
-
-
-def _small_items(config: Config) -> int:
-    """Return the items of the small log: not fewer than a loss at k asks for."""
-    at_k = getattr(config.loss, "at_k", None)
-    return max(LEAST_ITEMS, at_k.k if at_k else 0)
-
-
-def _small_log(config: Config, sizes: Sizes) -> Loaded:
-    """Return a log with the features of the sizes, and rows of every hard stage."""
-    names = getattr(config.negatives.hard, "stages", REJECTED)
-    stages = [parse_stage(name) for name in names]
-    # Two clicks of each user before the positives; at each of those a row of a stage.
-    clicks, items = EARLIER + POSITIVES, _small_items(config)
-    user = np.concatenate([np.repeat(np.arange(USERS), 2), np.arange(POSITIVES)])
-    click = np.concatenate(
-        [np.arange(clicks), *[np.arange(EARLIER, clicks)] * len(stages)]
-    )
-    kinds = [
-        (Stage.CLICKED, 0),
-        *((Stage[name.upper()], rank) for name, rank, _ in stages),
-    ]
-    stage, rank = np.repeat(kinds, [clicks, *[POSITIVES] * len(stages)], axis=0).T
-
-    def features(real: dict[str, Feature], number: int) -> dict[str, Feature]:
-        shapes = {name: (number, *f.values.shape[1:]) for name, f in real.items()}
-        return {
-            name: Feature(f.kind, np.zeros(shapes[name], f.values.dtype), f.size)
-            for name, f in real.items()
-        }
-
-    log = FunnelLog(
-        user=user[click].astype(np.int32),
-        item=np.arange(len(click), dtype=np.int32),
-        stage=stage.astype(np.int8),
-        user_ids=pl.Series(np.arange(USERS)),
-        item_ids=pl.Series(np.arange(items)),
-        time=click.astype(np.float64) if sizes.timed else None,
-        request=click,
-        rank=rank.astype(np.int32),
-        user_features=features(sizes.user_features, USERS),
-        item_features=features(sizes.item_features, items),
-    )
-
-    def pairs(first: int, end: int) -> Pairs:
-        rows, weight = slice(first, end), np.ones(end - first)
-        time = None if log.time is None else log.time[rows]
-        return Pairs(log.user[rows], log.item[rows], time, click[rows], weight)
-
-    train, none = pairs(EARLIER, clicks), pairs(0, 0)
-    split = Split(train, none, none, before=pairs(0, EARLIER))
-    return Loaded(log, split, np.bincount(train.item, minlength=items), "")

@@ -1,8 +1,7 @@
 """From a configuration and its data to the training problem."""
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,8 +52,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     train, log, known_pairs = data.split.train, data.log, data.split.known
     model = make_model(config.towers, log)
     weights = positives.positive_weights(config, data.counts)
-    merged = partial(merged_size_of_arms, data.counts, weights)
-    structure = make_structure(config, model, log.num_items, merged)
+    structure = make_structure(config, model, data, weights)
     negatives, on_host = structure.negatives, config.training.feed == "host"
     history = positives.train_history(config, data)
     pools, pool_report = None, {}
@@ -173,21 +171,23 @@ def estimates_at_k(config: Config, schedule: Schedule) -> Renewals:
 
 
 def make_structure(
-    config: Config, model: Model, num_items: int, merged: Callable[[int, int], int]
+    config: Config, model: Model, data: Loaded, weights: np.ndarray
 ) -> types.Structure:
     """Return the static part of the program of a run."""
     negatives, loss = static_negatives(config), config.loss
     # The best k are counted in draws, but merged columns are items.
     mergeable = config.negatives.in_batch and not loss.whole_catalogue
-    merges = config.training.merge_columns and mergeable and not negatives.top_k
-    batch, shared = config.training.batch_size, negatives.shared_easy
+    merged = 0
+    if config.training.merge_columns and mergeable and not negatives.top_k:
+        drawn = config.training.batch_size, negatives.shared_easy
+        merged = merged_size_of_arms(data.counts, weights, *drawn)
     streamed: dict[str, Any] = {}
     if loss.logq.frequency == "streaming":
         streaming = loss.logq.streaming
         # With four buckets per item at most 22 % of them hold another item, and of two
         # hashes both do for 5 % of the items.
         streamed = {
-            "buckets": streaming.buckets or 4 * num_items,
+            "buckets": streaming.buckets or 4 * data.log.num_items,
             "hashes": streaming.hashes,
             "initial_gap": streaming.initial_gap,
         }
@@ -198,8 +198,8 @@ def make_structure(
         correct=loss.logq.correct,
         optimizer=split(config.optimizer)[0],
         learn_temperature=loss.learn_temperature,
-        merged_size=merged(batch, shared) if merges else 0,
-        num_items=num_items,
+        merged_size=merged,
+        num_items=data.log.num_items,
         ids_alone=config.training.update == "incremental",
         end_to_end=positives.end_to_end(config),
         terms=tuple(split(term)[0] for term in loss.terms()),

@@ -82,8 +82,11 @@ class Problem(NamedTuple):
 
     def layout(self, mesh: MeshShape | None = None) -> Layout:
         """Return where the arrays of a state lie on its devices, or on other ones."""
+        return Layout(make_mesh(mesh or self.mesh), self.layout_rows())
+
+    def layout_rows(self) -> dict[str, int]:
+        """Return the rows of each array of a state that is spread over devices."""
         structure = self.program.structure
         rows = rows_of_tables(structure.model)
         rows |= dict.fromkeys(("last", "gap"), structure.buckets)
-        rows |= {memory.name: memory.positives.num_rows for memory in self.memories}
-        return Layout(make_mesh(mesh or self.mesh), rows)
+        return rows | {m.name: m.positives.num_rows for m in self.memories}
