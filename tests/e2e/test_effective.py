@@ -67,7 +67,6 @@ FIXED = {
     "data.columns.weight",
     "training.mesh.data",
     "training.mesh.table",
-    "negatives.distinct",
     "loss.stage_pairs.weight",
     "loss.two_way.weight",
     "negatives.hard_ratio",

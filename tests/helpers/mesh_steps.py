@@ -120,7 +120,6 @@ CASES: dict[str, dict[str, Any]] = {
         "negatives__hard__candidate_num": 8,
         "negatives__mask": "none",
     },
-    "distinct": {"negatives__distinct": True},
     "unmerged": TABLES | {"training__merge_columns": False},
     "learned temperature": TABLES | {"loss__learn_temperature": True},
 } | {

@@ -64,7 +64,6 @@ SOURCES = {
     "uniform": neg.uniform_negatives(3, ITEMS),
     "popular": neg.popular_negatives(3, CLICKS),
     "in-batch": neg.InBatch(LAW, ITEMS),
-    "in-batch, distinct": neg.InBatch(LAW, ITEMS, distinct=True),
     "bank": neg.CrossBatch(LAW, 12, 2, ITEMS),
     "funnel": slots(neg.Funnel(), funnel()),
     "funnel, half": slots(neg.Funnel(), funnel(), ratio=(neg.HardRatio(0.5, 0.5, 0),)),
@@ -76,8 +75,7 @@ SOURCES = {
 }
 # The best of several draws has no probability that a step could state.
 COUNTED = [name for name in SOURCES if name != "dns"]
-TWICE = ("in-batch", "in-batch, distinct")  # refused: columns of a batch stand once
-PAIRS = [pair for pair in itertools.combinations(COUNTED, 2) if pair != TWICE]
+PAIRS = list(itertools.combinations(COUNTED, 2))
 
 
 class Users:
@@ -172,7 +170,7 @@ def test_wrong_sources_are_refused_by_name():
 
 
 def test_the_items_of_a_batch_twice_are_refused():
-    sources = tuple(SOURCES[name] for name in TWICE)
+    sources = SOURCES["in-batch"], SOURCES["in-batch"]
     with pytest.raises(ValueError, match="2 sources are InBatch"):
         neg.Mixture(sources, ITEMS, neg.RowMasks(ITEMS))
 

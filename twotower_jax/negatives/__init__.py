@@ -55,7 +55,6 @@ if TYPE_CHECKING:
         log_effective,
         log_expected_count,
         log_frequency,
-        log_inclusion,
     )
     from twotower_jax.negatives.in_batch import Catalogue, InBatch
     from twotower_jax.negatives.masks import RowMasks, user_positives
@@ -68,9 +67,7 @@ MODULES = {
         "Easy EasyLaw KnownLaw Proposal make_proposal popular_negatives "
         "uniform_negatives"
     ),
-    "frequency": (
-        "Counted Streamed log_effective log_expected_count log_frequency log_inclusion"
-    ),
+    "frequency": ("Counted Streamed log_effective log_expected_count log_frequency"),
     "in_batch": "Catalogue InBatch",
     "masks": "RowMasks user_positives",
     "mixture": "CORRECTIONS Draws Mixture Terms",

@@ -93,28 +93,6 @@ def merged_columns(
     return columns._replace(own_log_mult=jnp.log(mult[positive] - 1))
 
 
-def distinct_columns(
-    items: jax.Array, drawn: jax.Array, *, same_item: bool, num_items: int
-) -> Columns:
-    """One column per draw, then one per distinct item of the batch, counted once.
-
-    An item of the batch is expected in another row with the probability that the batch
-    has it (`log_inclusion`). In a row of its own it counts where a further row has it.
-
-    References:
-      Pinterest's atg-research, InteractRank: distinct items with q = 1 - (1 - p)^n.
-    """
-    distinct = find_distinct(items, items.shape[0], num_items)
-    encode = jnp.concatenate([drawn, distinct.ids])
-    positive = drawn.shape[0] + distinct.place
-    size = encode.shape[0]
-    columns = _columns_of(encode, size, positive, items, same_item, num_items)
-    if same_item:
-        return columns
-    again = distinct.counts()[distinct.place] > 1
-    return columns._replace(own_log_mult=jnp.where(again, 0.0, -jnp.inf))
-
-
 def catalogue_columns(items: jax.Array, num_items: int) -> Columns:
     """The whole catalogue as columns: the full softmax."""
     every = jnp.arange(num_items, dtype=jnp.int32)

@@ -85,13 +85,6 @@ class NegativesConfig:
         doc="use the other positives of the batch as negatives of a row",
         example="negatives.in_batch=false negatives.easy.num=1024",
     )
-    distinct: bool = key(
-        False,
-        decides=_draws,
-        doc="count an item that stands several times in the batch once, with the "
-        "probability that the batch has it as its expected count",
-        example="negatives.distinct=true",
-    )
     layout: str = key(
         "shared",
         choices=("shared", "per_row"),
@@ -156,11 +149,6 @@ class NegativesConfig:
 
     def __post_init__(self) -> None:
         self._check_ratio()
-        if self.distinct and not self.in_batch:
-            raise InputError(
-                "negatives.distinct=true counts the items of the batch once, but "
-                "negatives.in_batch=false; set it to true, or negatives.distinct=false"
-            )
         stages = self.hard.stages if isinstance(self.hard, Funnel) else ()
         exposed = any(parse_stage(stage)[0] == "exposed" for stage in stages)
         if exposed and self.hard.num and not self.allow_exposed:

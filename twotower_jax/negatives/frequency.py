@@ -81,15 +81,6 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     return functools.reduce(jnp.logaddexp, terms)
 
 
-def log_inclusion(log_q: jax.Array, draws: float | jax.Array) -> jax.Array:
-    """Log probability [...] that an item is among n > 0 draws: log(1 - (1 - q)^n).
-
-    It is -inf where log_q [...] is.
-    """
-    never = jnp.log1p(-jnp.minimum(jnp.exp(log_q), 1))
-    return jnp.log(-jnp.expm1(draws * never))
-
-
 # --- the stream -----------------------------------------------------------------------
 
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
@@ -269,12 +260,6 @@ class Counted(NamedTuple):
         """Log probability [...] that a positive of the batch is the item."""
         return shards.take(self.log_q_plus, items)
 
-    def log_once(
-        self, memory: dict, batch: Batch, others: Any, items: jax.Array
-    ) -> jax.Array:
-        """Log of 1 - (1 - q+)^others: one of the other rows has the item."""
-        return log_inclusion(shards.take(self.log_q_plus, items), others)
-
 
 class Streamed(NamedTuple):
     """The law q+ of the positives of a batch, estimated from the stream of batches."""
@@ -299,16 +284,6 @@ class Streamed(NamedTuple):
         """Log probability [...] that a positive of the batch is the item."""
         seen = memory["frequency"]
         return log_q(seen, items, batch.size, batch.step, self.buckets)
-
-    def log_once(
-        self, memory: dict, batch: Batch, others: Any, items: jax.Array
-    ) -> jax.Array:
-        """Log probability [...] that one of the other rows has the item.
-
-        The estimate is that of I = 1 - (1 - q+)^n itself: 1 - (1 - I)^(others / n).
-        """
-        seen = log_count(memory["frequency"], items, batch.step, self.buckets)
-        return log_inclusion(seen, others / batch.size)
 
 
 PositiveLaw = Counted | Streamed

@@ -27,8 +27,6 @@ class InBatch(src.Source):
 
     law: PositiveLaw  # the law q+ of the positives, resampled or not
     num_items: int  # size of the catalogue
-    # whether an item counts once, expected with the chance that the batch has it
-    distinct: bool = False
     longest: int = 0  # rows of the longest sequence end to end; 0 for single clicks
     own_rows: bool = True  # whether other rows of a row's sequence are its negatives
 
@@ -39,7 +37,7 @@ class InBatch(src.Source):
     def counts(
         self, memory: dict, batch: src.Batch, drawn: src.Shared
     ) -> list[src.Count]:
-        """An item is expected (n - 1) q+ times, or once with its chance to be there."""
+        """An item is expected (n - 1) q+ times."""
         others: Any = batch.size - 1
         if self.longest:
             # A batch of one sequence alone counts as having one other row, as the next
@@ -47,19 +45,10 @@ class InBatch(src.Source):
             there = self._of_sequence(batch)[1]
             number = 1 + there.sum(axis=1).mean(dtype=jnp.float32)
             others = jnp.maximum(batch.size - number, 1)
-        log_once = partial(self.law.log_once, memory, batch, others)
         count = src.ByItem(id(self.law), partial(self.law.log_q, memory, batch), others)
-        if self.distinct:
-            count = src.ByItem("once in the batch", log_once, 1)
         if not (self.longest and self.own_rows):
             return [count]
-        own = self._own_items(batch)
-        if self.distinct:
-            # An item counts once per batch, and that of an own row is there for
-            # certain: its count is the rest to 1. Padding reads that of some item.
-            rest = jnp.log1p(-jnp.exp(log_once(own.item)))
-            own = src.Listed(own.item, jnp.where(own.log_count >= 0, rest, -jnp.inf))
-        return [count, own]
+        return [count, self._own_items(batch)]
 
     def _of_sequence(self, batch: src.Batch) -> tuple[jax.Array, jax.Array]:
         """Return places [B, 2 L - 2] near a row, and which are of its sequence."""

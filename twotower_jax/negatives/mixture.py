@@ -83,17 +83,13 @@ class Mixture:
         return [source for source in self.sources if isinstance(source, InBatch)]
 
     @property
-    def _distinct(self) -> bool:
-        return any(source.distinct for source in self._of_batch)
-
-    @property
     def _whole(self) -> bool:
         return any(isinstance(source, Catalogue) for source in self.sources)
 
     @property
     def columns_ascend(self) -> bool:
         """Whether the items of the columns are distinct and sorted, padding last."""
-        return (self.merged and not self._distinct) or self._whole
+        return self.merged or self._whole
 
     def init(self) -> src.Memory:
         """Memories of all sources before the first step."""
@@ -136,8 +132,6 @@ class Mixture:
         ]
         items = jnp.concatenate([jnp.zeros(0, jnp.int32), *shared])
         rest = {"same_item": self.masks.same_item, "num_items": self.num_items}
-        if self._distinct:
-            return cols.distinct_columns(batch.items, items, **rest)
         if self.merged:
             return cols.merged_columns(batch.items, items, **rest)
         in_batch = bool(self._of_batch)

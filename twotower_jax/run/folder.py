@@ -7,7 +7,6 @@ depends: one that was changed or damaged since is refused where it is read. Runs
 version 0.1.0 have none and are read as they are.
 """
 
-import copy
 import errno
 import json
 import os
@@ -50,6 +49,10 @@ SEALED = (
 )
 
 
+# Keys that are gone, with the value of runs that made no use of them.
+GONE = {"negatives.distinct": False}
+
+
 def run_folder(config: Config) -> Path:
     """Return output/name/hash, the folder of a run, from its configuration alone."""
     return Path(config.output) / config.name / fingerprint(config)
@@ -72,41 +75,22 @@ def stored_config(folder: Path) -> Config:
         )
     record = RunFolder(folder)
     record.check_seal("config.yaml")
-    result, values = record.read("result") or {}, record.config()
+    values = record.config()
+    for key, unused in GONE.items():
+        *names, name = key.split(".")
+        section: Any = values
+        for part in names:
+            section = section.get(part, {})
+        if section.get(name) == unused:
+            del section[name]
     try:
-        return from_record(modernised(values, result))
+        return from_record(values)
     except InputError as error:
-        raise InputError(f"{folder / 'config.yaml'}: {error}") from None
-
-
-def modernised(values: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of config.yaml as this version writes them.
-
-    Before 0.2 the warm-up of the bank and the period of mining were steps: a number
-    that has no share of the ``result``'s steps gets the default, which evaluation does
-    not read. Sequences were cut to the newest positives, and runs with
-    ``data.fit_valid`` and no ``length`` in their result trained to the last step.
-    """
-    values, steps = copy.deepcopy(values), result.get("steps")
-
-    def section(*names: str) -> dict[str, Any]:
-        inner: Any = values
-        for name in names:
-            inner = inner.get(name) if isinstance(inner, dict) else None
-        return inner if isinstance(inner, dict) else {}
-
-    bank, mined = section("negatives", "bank"), section("negatives", "hard", "mined")
-    for part, key in ((bank, "warmup"), (mined, "every")):
-        if isinstance(number := part.get(key), int) and number >= 1:
-            del part[key]
-            if key == "warmup" and steps and number < steps:
-                part[key] = number / steps
-    towers, training = section("towers"), section("training")
-    if towers.get("history_pooling") == "transformer":
-        towers.setdefault("sequence", {}).setdefault("longer", "newest")
-    if result and "length" not in result and section("data").get("fit_valid"):
-        training["patience"] = 0
-    return values
+        versions = (record.read("manifest") or {}).get("versions") or {}
+        version = versions.get("twotower-jax", "another version")
+        raise InputError(
+            f"{folder / 'config.yaml'}: {error}; twotower-jax {version} wrote it"
+        ) from None
 
 
 def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

@@ -229,7 +229,6 @@ def static_negatives(config: Config) -> types.Negatives:
         bank=negatives.bank.size,
         mask=negatives.mask,
         top_k=negatives.num_hard_negatives,
-        distinct=negatives.distinct,
     )
 
 

@@ -99,7 +99,7 @@ def _sources(
         history = structure.model.query.history
         longest = history.length if structure.end_to_end and history else 0
         own = negatives.mask != "user_positives"
-        sources.append(InBatch(law, num_items, negatives.distinct, longest, own))
+        sources.append(InBatch(law, num_items, longest, own))
     if negatives.bank:
         dim = structure.model.candidate.dim
         bank = CrossBatch(law, negatives.bank, dim, num_items, hyper.bank_warmup)

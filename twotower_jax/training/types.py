@@ -35,7 +35,6 @@ class Negatives(NamedTuple):
     bank: int = 0  # entries of the cross-batch bank
     mask: str = "same_item"  # none, same_item or user_positives
     top_k: int = 0  # negatives with the best scores that are kept; 0 keeps all
-    distinct: bool = False  # whether an item counts once in a batch
 
     @property
     def hard_num(self) -> int:

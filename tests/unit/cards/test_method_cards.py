@@ -13,11 +13,10 @@ STAGES = BATCH | {"negatives__hard__source": "log", "negatives__hard__num": 2}
 @pytest.mark.parametrize(
     "keys",
     [
-        BATCH | {"negatives__distinct": True},
         BATCH | {"loss__two_way__weight": 1.0},
         DRAWN | {"negatives__hard__source": "resampled", "negatives__hard__num": 8},
     ],
-    ids=["distinct", "two_way", "resampled"],
+    ids=["two_way", "resampled"],
 )
 def test_a_corrected_method_has_log_p_as_optimum(keys):
     assert max(map(abs, audit_arm(configure(**keys)).drift.values())) < 0.04

@@ -371,7 +371,7 @@ def test_arms_are_compared_at_each_common_temperature(tmp_path):
     means = {("a", 0.1): 0.2, ("a", 0.4): 0.3, ("b", 0.1): 0.25, ("b", 0.4): 0.26}
     for (arm, temperature), mean in means.items():
         config = {"loss": {"temperature": temperature}}
-        config["negatives"] = {"distinct": arm == "b"}
+        config["negatives"] = {"available": arm == "b"}
         for seed in range(3):
             path = write_run(
                 tmp_path / f"{arm}{temperature}{seed}",

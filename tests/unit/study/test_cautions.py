@@ -33,7 +33,7 @@ def study(folder, arms, seeds=3, spread=0.0, **given):
     return load_study([folder], Description(**{"tuned": "here", **given}))
 
 
-ARMS = {"in-batch": ({}, 0.2), "once": ({"negatives": {"distinct": True}}, 0.1)}
+ARMS = {"in-batch": ({}, 0.2), "once": ({"negatives": {"mask": "none"}}, 0.1)}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_another_number_of_negatives_than_the_control_is_named(tmp_path):
     (text,) = [one for one in cautions(study(tmp_path, arms)) if "numbers" in one]
     assert "slots 8 against 1,023 of in-batch" in text
     equal = {"in-batch": arms["in-batch"], "once": ({"training": {"batch_size": 1024},
-             "negatives": {"distinct": True}}, 0.1)}  # fmt: skip
+             "negatives": {"mask": "none"}}, 0.1)}  # fmt: skip
     folder = tmp_path / "equal"
     folder.mkdir()
     assert not any("numbers of neg" in one for one in cautions(study(folder, equal)))
