@@ -223,7 +223,7 @@ def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
     assert ("query.history" in tables) == ("shared" not in case)
     model = problem.program.structure.model
     inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
-    assert query_chunks.rows_of_chunk(model, inputs) == chunk
+    assert query_chunks.rows_of_chunk(model.query, inputs) == chunk
     for one, other in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True
     ):
@@ -241,7 +241,7 @@ def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
         if chunk:
             numbers = chunk * LENGTH * spec.layers * spec.dim
             monkeypatch.setattr(query_chunks, "NUMBERS", numbers)
-        assert query_chunks.rows_of_chunk(model, inputs) == chunk
+        assert query_chunks.rows_of_chunk(model.query, inputs) == chunk
         state, step = problem.start(), stepper()
         for rows in batches:
             state, loss = step(problem.program, problem.data, state, jnp.asarray(rows))

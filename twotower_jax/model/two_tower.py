@@ -187,9 +187,16 @@ def init_params(
 
 
 def gather_rows(tables: dict[str, jax.Array], inputs: Inputs) -> dict[str, jax.Array]:
-    """The parts of every table that the inputs read: gathered rows, vectors of bags."""
+    """The parts of every table that the inputs read: gathered rows, vectors of bags.
+
+    Bags whose distinct rows are among the rows are left to be summed.
+    """
     rows = {name: gather(tables[name], rows) for name, rows in inputs.rows.items()}
-    bags = {name: gather_bags(tables[name], bag) for name, bag in inputs.bags.items()}
+    bags = {
+        name: gather_bags(tables[name], bag)
+        for name, bag in inputs.bags.items()
+        if name not in rows
+    }
     return rows | bags
 
 

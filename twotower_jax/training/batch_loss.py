@@ -50,17 +50,12 @@ class Weights(NamedTuple):
     """The parameters that a batch touches; the loss is differentiated by them."""
 
     dense: dict[str, Any]
-    # {table: [R, dim]} rows that the query tower reads; of a gradient, those of
-    # histories in chunks are `SummedRows`.
-    query: dict[str, Any]
+    query: dict[str, jax.Array]  # {table: [R, dim]} rows that the query tower reads
     candidate: dict[str, jax.Array]  # {table: [R, dim]} rows of the candidate tower
     # {name of a term: {table: [R, dim]} rows that it reads for its items}
     terms: dict[str, dict[str, jax.Array]]
     # ([] log of a learned temperature,); () where it is fixed
     log_temperature: tuple[jax.Array, ...]
-    # ([B, D] embeddings of the queries,) where they are computed in chunks; the query
-    # tower then reads no rows.
-    embedded: tuple[Any, ...] = ()
 
 
 class Context(NamedTuple):
@@ -168,10 +163,7 @@ def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
     model, dense = context.program.structure.model, weights.dense
     inputs = context.inputs
-    if weights.embedded:
-        query = weights.embedded[0]
-    else:
-        query = net.encode("query", model.query, dense, weights.query, inputs.query)
+    query = queries.encode_queries(model.query, dense, weights.query, inputs.query)
     candidates = net.encode(
         "candidate", model.candidate, dense, weights.candidate, inputs.candidate
     )
@@ -262,25 +254,9 @@ def weights_at_k(lead: jax.Array, temperature: jax.Array) -> jax.Array:
 def loss_and_gradient(
     context: Context, weights: Weights
 ) -> tuple[tuple[jax.Array, jax.Array], Weights]:
-    """The result of `loss_of_batch` and its gradient, queries in chunks if many."""
-    model, inputs = context.program.structure.model, context.inputs.query
-    chunk = queries.rows_of_chunk(model, inputs)
-    if not chunk:
-        return _loss_and_gradient(context, weights)
-    tables = context.state.params["tables"]
-    tower = queries.QueryTower(model, inputs, weights.dense, weights.query, tables)
-    embedded = queries.embed_chunks(tower, chunk)
-    weights = weights._replace(query={}, embedded=(embedded,))
-    result, gradient = _loss_and_gradient(context, weights)
-    own, rows = queries.gradient_of_chunks(tower, chunk, gradient.embedded[0])
-    dense = jax.tree.map(jnp.add, gradient.dense, own)
-    return result, gradient._replace(dense=dense, query=rows)
+    """The result of `loss_of_batch` and its gradient.
 
-
-def _loss_and_gradient(
-    context: Context, weights: Weights
-) -> tuple[tuple[jax.Array, jax.Array], Weights]:
-    """Merged columns are computed at their usual, static size.
+    Merged columns are computed at their usual, static size.
 
     The rare batch with more distinct items takes the branch of full size, with the same
     result.
@@ -375,20 +351,20 @@ def _of_side(
     """Return the gradient of one tower by each of its tables."""
     parts: dict[str, TouchedRows | BagGradient] = {}
     for name, rows in entities.inputs.rows.items():
-        norms = look_ups(entities.rows[name], entities.row_weight)
-        added = gradient[name] + norms[:, None] * values[name]
-        parts[name] = TouchedRows(rows.ids, values[name], added)
+        if name not in entities.inputs.bags:
+            norms = look_ups(entities.rows[name], entities.row_weight)
+            added = gradient[name] + norms[:, None] * values[name]
+            parts[name] = TouchedRows(rows.ids, values[name], added)
     for name, bag in entities.inputs.bags.items():
         decay = _bag_decay(entities, bag)
-        summed = gradient[name]
-        if isinstance(summed, queries.SummedRows):
-            factor = jnp.zeros(len(summed.ids), decay.dtype)
-            factor = factor.at[summed.place].add(decay.reshape(-1), mode="drop")
-            rows = TouchedRows(summed.ids, summed.gradient, summed.gradient)
-            parts[name] = as_bags(rows)._replace(decay=factor[:, None])
-            continue
-        vectors = gradient[name] / bag.total[:, None]
-        parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
+        if name in entities.inputs.rows:
+            rows = entities.inputs.rows[name]
+            factor = look_ups(rows, decay.reshape(-1))
+            summed = TouchedRows(rows.ids, values[name], gradient[name])
+            parts[name] = as_bags(summed)._replace(decay=factor[:, None])
+        else:
+            vectors = gradient[name] / bag.total[:, None]
+            parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
     return parts
 
 
