@@ -143,6 +143,34 @@ def headline(runs: pl.DataFrame, verdicts: pl.DataFrame) -> str:
     return table([*heading, "verdict", "recall@20"], rows)
 
 
+def beside(runs: pl.DataFrame) -> str:
+    """recall@20 of samples, oracle and baselines on each log, best on validation."""
+    arms = (
+        "in-batch + logQ",
+        "in-batch, no log q",
+        "uniform, no log q",
+        "full softmax",
+        "iALS",
+        "EASE",
+        "item-kNN",
+        "popularity",
+    )
+    rows = []
+    for arm in arms:
+        row = [arm]
+        for log in LOGS:
+            of_arm = runs.filter(setting=log, arm=arm)
+            means = of_arm.group_by("value").agg(
+                pl.col("valid", "log").mean(), pl.len()
+            )
+            # A value with fewer seeds than another is not compared with it.
+            means = means.filter(pl.col("len") == pl.col("len").max())
+            best = means.sort("valid", "value").tail(1)
+            row.append(f"{best['log'].item():.4f}" if len(best) else "not run")
+        rows.append(row)
+    return table(["samples or model", *LOGS], rows)
+
+
 def answer(verdicts: pl.DataFrame) -> str:
     """The answer: each claim with its differences in percent and its verdicts."""
 
@@ -504,6 +532,7 @@ def tables() -> dict[str, str]:
     return {
         "answer": answer(verdicts),
         "headline": headline(runs, verdicts),
+        "beside": beside(runs),
         "map": hardness(verdicts),
         "why": why(verdicts),
         "claims": claims(verdicts),
