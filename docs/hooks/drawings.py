@@ -1,7 +1,8 @@
 """Figures and numbers that the pages show, computed when the site is built.
 
-`![caption](figures/NAME.svg)` becomes the drawing of docs/figures/NAME.py, put into the
-page as SVG whose text has the page's colour. `<!-- computed: NAME.KEY -->` becomes an
+`![caption](figures/NAME.svg)` becomes the drawing of docs/figures/NAME.py, and that of
+`figures/NAME-KEY.svg` its drawing of a key, put into the page as SVG whose text has the
+page's colour. `<!-- computed: NAME.KEY -->` becomes an
 entry of that module's `values()`, a number or a table.
 """
 
@@ -16,7 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.pages import Page
 
 DOCS = Path(__file__).parents[1]
-FIGURE = re.compile(r"!\[([^\]]*)\]\((?:\.\./)*figures/(\w+)\.svg\)")
+FIGURE = re.compile(r"!\[([^\]]*)\]\((?:\.\./)*figures/([\w-]+)\.svg\)")
 COMPUTED = re.compile(r"<!-- computed: (\w+)\.([\w-]+) -->")
 
 
@@ -38,7 +39,8 @@ def drawing(name: str, caption: str) -> str:
     """Return the SVG of a figure."""
     from figures.style import svg
 
-    return svg(module(name).draw(), name, caption)
+    file, _, key = name.partition("-")
+    return svg(module(file).draw(*filter(None, [key])), name, caption)
 
 
 @functools.cache
@@ -68,10 +70,9 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
 
     def figure(match: re.Match[str]) -> str:
         name, caption = match.groups()
-        module(name)
         return (
             f"<figure>{drawing(name, caption)}"
             f"<figcaption>{caption}</figcaption></figure>"
         )
 
-    return re.sub(r'<div data-figure="(\w+)">(.*?)</div>', figure, html)
+    return re.sub(r'<div data-figure="([\w-]+)">(.*?)</div>', figure, html)

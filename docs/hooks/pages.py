@@ -33,10 +33,11 @@ STANDS_FOR = {
     **FIGURES,
     "README.md": "start.md",
     "experiments/lecture/README.md": "results/lecture.md",
+    "experiments/papers/README.md": "results/papers.md",
     **{
-        f"experiments/{path.parent.name}/README.md": "results/index.md"
+        f"experiments/{path.parent.name}/README.md": "results/studies.md"
         for path in (ROOT / "experiments").glob("*/README.md")
-        if path.parent.name != "lecture"
+        if path.parent.name not in ("lecture", "papers")
     },
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -84,8 +85,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     ]
     pages.insert(1, {"Configuration keys": "reference-keys.md"})
     for entry in config.nav or []:
-        if entry.get("Reference") == "reference/":
-            entry["Reference"] = pages
+        for part in entry.get("Reference", []):
+            if part.get("Code") == "reference/":
+                part["Code"] = pages
     return config
 
 
