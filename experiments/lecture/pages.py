@@ -369,8 +369,8 @@ def why(verdicts: pl.DataFrame) -> str:
     heading = ["half of the slots", "funnel", "true click rate", "AUC of clicks"]
     return (
         table([*heading, "by the truth", "verdict"], lines)
-        + f"\n\nSpearman's rank correlation over the {len(rows)} rows: gain and click "
-        f"rate {ranks[0]:+.2f}, gain and AUC {ranks[1]:+.2f}."
+        + "\n\nSpearman's rank correlation over the rows: "
+        f"{ranks[0]:+.2f} of gain and click rate, {ranks[1]:+.2f} of gain and AUC."
     )
 
 

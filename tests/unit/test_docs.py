@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import re
+import runpy
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -306,3 +308,16 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "<math" in page and "<svg" in page and "FORMULA" not in page
     for path in (tmp_path / "site").rglob("*.html"):
         assert "<!-- computed" not in path.read_text()
+
+
+def test_the_pages_are_plain_english():
+    """One idea a sentence: few words, at most two numbers and one link."""
+    english = runpy.run_path(str(ROOT / "docs" / "english.py"))
+    every = [
+        (path.name, sentence)
+        for path in english["pages"]()
+        for sentence in english["sentences"](path.read_text(encoding="utf-8"))
+    ]
+    assert statistics.median(sentence.words for _, sentence in every) <= 16
+    heavy = [one for one in every if one[1].numbers > 2 or one[1].links > 1]
+    assert not heavy, heavy
