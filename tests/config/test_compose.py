@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import twotower_jax.conf
+import twotower_jax.studies
 import yaml
 from helpers.configs import with_value
 from helpers.quick import quick
@@ -34,11 +35,16 @@ from twotower_jax.run.checks import check_names
 from twotower_jax.run.folder import RunFolder
 from twotower_jax.sweeps.compose import CONF, compose_config, to_config
 
-(FOLDER,) = (Path(place) for place in twotower_jax.conf.__path__)
+FOLDERS = [
+    Path(place)
+    for package in (twotower_jax.conf, twotower_jax.studies)
+    for place in package.__path__
+]
 FILES = sorted(
-    path.relative_to(FOLDER).with_suffix("").as_posix()
-    for path in FOLDER.glob("*/**/*.yaml")
-    if path.relative_to(FOLDER).parts[0] != "hydra"
+    path.relative_to(folder).with_suffix("").as_posix()
+    for folder in FOLDERS
+    for path in folder.glob("*/**/*.yaml")
+    if path.relative_to(folder).parts[0] != "hydra"
 )
 SECTIONS = [name for name in FILES if not name.startswith(("arms/", "experiment/"))]
 # Of few jobs, which are composed one by one.
@@ -80,6 +86,7 @@ def test_every_group_has_files():
         "training",
     }
     assert {"data/table", "negatives/mixed", "arms/plain/easy"} <= set(FILES)
+    assert len(list(FOLDERS[0].rglob("*.yaml"))) <= 90
     assert {"experiment/quickstart", "experiment/lecture/ladder"} <= set(FILES)
 
 
@@ -96,8 +103,9 @@ def test_every_file_composes(name):
 def test_every_key_of_a_file_is_read(name):
     """The configuration holds every value of a file, except hydra.* and defaults."""
     group = name.split("/", 1)[0]
-    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    top = "@package _global_" in (FOLDER / f"{name}.yaml").read_text()
+    (file,) = (f for folder in FOLDERS if (f := folder / f"{name}.yaml").exists())
+    text = file.read_text()
+    values, top = yaml.safe_load(text), "@package _global_" in text
     found = to_dict(composed(name))
     pairs = list(leaves(values))
     assert pairs

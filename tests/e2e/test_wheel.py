@@ -14,6 +14,7 @@ import pytest
 import twotower_jax
 
 ROOT = Path(__file__).parents[2]
+STUDIES = ROOT / "experiments" / "conf"
 
 
 def call(*command, cwd, **env):
@@ -36,7 +37,7 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("twotower_jax", "conf"):
+    for name in ("twotower_jax", "conf", "experiments/conf"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
     # Without isolation: the build needs no network.
@@ -59,9 +60,11 @@ def test_every_module_and_config_file_is_in_the_wheel(wheel):
     expected = {
         path.relative_to(ROOT).as_posix() for path in ROOT.glob("twotower_jax/**/*.py")
     } | {
-        f"twotower_jax/{path.relative_to(ROOT).as_posix()}"
-        for path in ROOT.glob("conf/**/*.yaml")
+        f"twotower_jax/{name}/{path.relative_to(folder).as_posix()}"
+        for name, folder in (("conf", ROOT / "conf"), ("studies", STUDIES))
+        for path in folder.glob("**/*.yaml")
     }
+    assert "twotower_jax/studies/experiment/papers/bsl.yaml" in expected
     assert "twotower_jax/conf/config.yaml" in expected
     names = set(zipfile.ZipFile(wheel).namelist())
     assert not expected - names

@@ -48,7 +48,7 @@ def _option_files() -> dict[tuple[str, str], Traversable]:
     """Return the file of every (group, name)."""
     files = {}
     folders: list[tuple[tuple[str, ...], Traversable]] = [
-        ((), resources.files("twotower_jax.conf"))
+        ((), resources.files(f"twotower_jax.{name}")) for name in ("conf", "studies")
     ]
     while folders:
         parts, folder = folders.pop()

@@ -19,6 +19,8 @@ from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -34,6 +36,16 @@ from twotower_jax.sweeps.wrong_words import check_number, quote_places
 
 CONF = "twotower_jax.conf"
 KEPT = 64  # compositions
+
+
+class _Studies(SearchPathPlugin):
+    """Finds the arms and experiments of studies, which stand beside their results."""
+
+    def manipulate_search_path(self, search_path: Any) -> None:
+        search_path.append("twotower", "pkg://twotower_jax.studies")
+
+
+Plugins.instance().register(_Studies)
 
 
 class FilesOnce:

@@ -1,0 +1,1 @@
+"""Arms and experiments of the studies: papers, and the claims of the lecture."""
