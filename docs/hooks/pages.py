@@ -22,6 +22,7 @@ SHOWN = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "twotower_jax/data/simulator/README.md": "simulator.md",
+    "experiments/lecture/README.md": "results/lecture.md",
 }
 # Figures of the site by the file of the repository.
 FIGURES = {
@@ -32,7 +33,6 @@ FIGURES = {
 STANDS_FOR = {
     **FIGURES,
     "README.md": "start.md",
-    "experiments/lecture/README.md": "results/lecture.md",
     "experiments/papers/README.md": "results/papers.md",
     **{
         f"experiments/{path.parent.name}/README.md": "results/studies.md"

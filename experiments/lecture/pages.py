@@ -2,8 +2,8 @@
 
     python experiments/lecture/pages.py
 
-Writes the tables between the marks of README.md here, of docs/results/lecture.md and of
-the project's README.md, and figure_hardness.svg.
+Writes the tables between the marks of README.md here, of docs/index.md and of the
+project's README.md, and figure_hardness.svg.
 """
 
 import sys
@@ -39,7 +39,7 @@ from collect import insert  # noqa: E402
 
 BY = ("truth", "log")
 LOGQ = "logQ finds more than no correction"
-PAGES = (HERE / "README.md", ROOT / "docs" / "results" / "lecture.md")
+PAGES = (HERE / "README.md", ROOT / "README.md", ROOT / "docs" / "index.md")
 SIXTEEN = {
     "16 uniform slots": slots("both rejects", 0)[0],
     "a quarter of them pre-ranking rejects": slots("pre-ranking rejects", 0.25)[0],
@@ -551,7 +551,7 @@ def tables() -> dict[str, str]:
 def main() -> None:
     """Write all tables and the figure."""
     for name, text in tables().items():
-        for page in (*PAGES, ROOT / "README.md", ROOT / "docs" / "index.md"):
+        for page in PAGES:
             insert(page, name, text)
     draw(pl.read_csv(HERE / "verdicts.csv"))
 

@@ -81,7 +81,7 @@ def test_the_python_of_the_readme_runs(log, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/results/lecture.md"]
+    "page", ["README.md", "docs/index.md", "experiments/lecture/README.md"]
 )
 def test_the_tables_are_those_of_the_runs(page, monkeypatch):
     """Each table between marks is computed from runs.csv and verdicts.csv."""
