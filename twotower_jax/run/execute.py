@@ -117,6 +117,10 @@ class _Run:
         if self.length is not None:
             training = replace(self.config.training, **self.length["schedule"])
             self.config = replace(self.config, training=training)
+        if loader.trains(config):  # what is refused leaves no folder
+            with processes.raise_everywhere():
+                self.problem = make_problem(self.config, data)
+                check_memory(self.config, self.problem, len(data.log.user))
         record.write_config(config)
         weights = weights_fingerprint(data.split)
         device = jax.devices()[0].device_kind
@@ -231,9 +235,7 @@ class _Run:
         queries = rank.make_query_sets(config, data)
         notes, started, params = Notes(), time.perf_counter(), {}
         if loader.trains(config):
-            problem = make_problem(config, data)
-            with processes.raise_everywhere():
-                check_memory(config, problem, len(data.log.user))
+            problem = self.problem
             checks.report_samples(config, problem, self.console)
             params, notes = self._train(problem, queries.get("valid"))
             if not notes.done:
