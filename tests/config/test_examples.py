@@ -110,7 +110,7 @@ def test_the_examples_of_the_launcher_are_valid():
 def test_the_examples_of_a_study_are_valid():
     values = composed("hydra.callbacks.study.")
     assert values.pop("objective") is False
-    study = described(values, "hydra.callbacks.study")
+    study = described(values)
     assert study.controls == {"half exposed": "uniform slots"}
     assert study.margin == 0.05 and None not in vars(study).values()
 

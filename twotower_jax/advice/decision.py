@@ -101,7 +101,7 @@ def description(progress: Progress, metric: str) -> Description:
 
 
 def _label(progress: Progress, choice: str) -> str | None:
-    """Return the name of a tested arm by its choice of the group arms."""
+    """The name of a tested arm by its choice of the group arms."""
     arms = [*progress.samples, *progress.baselines]
     names = [arm.label for arm in arms if arm.grid.arm.names.choice == choice]
     return names[0] if names and names[0] in progress.tested else None
@@ -182,7 +182,7 @@ def _gain(progress: Progress, best: Choice, study: Study) -> str:
 
 
 def _by_slice(study: Study, best: Choice) -> str:
-    """Return the differences to the best baseline by slice and in ndcg, in words."""
+    """The differences to the best baseline by slice and in ndcg, in words."""
     names = {m: m.rpartition("/")[2] for m in rival_metrics(study) if m != study.metric}
     if best.label not in (compared := study.rivalled)["arm"] or not names:
         return ""
@@ -234,13 +234,13 @@ def _ahead(
 
 
 def _against(study: Study, best: Choice, other: str) -> str:
-    """Return the difference of the choice to another tested arm, with its interval."""
+    """The difference of the choice to another tested arm, with its interval."""
     row = _row(study.against(other), best.label, study.metric)
     return f"{difference_text(row)} against {other}"
 
 
 def _row(comparison: pl.DataFrame, arm: str, metric: str) -> dict[str, Any]:
-    """Return the comparison of an arm in one metric."""
+    """The comparison of an arm in one metric."""
     rows = comparison.rows(named=True)
     return next(r for r in rows if r["arm"] == arm and r["metric"] == metric)
 

@@ -65,7 +65,7 @@ def temperature(choice: Choice) -> float:
 
 
 def _trained_at(choice: Choice, point: Point) -> Choice:
-    """Return a choice at a point that was trained to its end; as it is without one."""
+    """A choice at a point that was trained to its end; as it is without one."""
     for index, trial in enumerate(choice.trials):
         ended = trial.values and trial.left_at is None
         if ended and choice.grid.points[index] == point:
@@ -74,7 +74,7 @@ def _trained_at(choice: Choice, point: Point) -> Choice:
 
 
 def _at_temperature(choice: Choice, value: float) -> Choice:
-    """Return a choice at another temperature, with the temperature in its name."""
+    """A choice at another temperature, with the temperature in its name."""
     grid, point = choice.grid, {**choice.point, KEY: f"{value:g}"}
     label = f"{choice.label} at temperature {value:g}"
     config = grid.configs[choice.place]

@@ -24,13 +24,7 @@ FAILURES = (*EXPECTED, MemoryError, RuntimeError)
 
 
 class Runs:
-    """Composes and launches runs on one data set.
-
-    Attributes:
-      words: overrides of all runs.
-      data: the log and its split.
-      errors: {name of an arm or of probes: why the last of their runs that failed did}.
-    """
+    """Composes and launches runs on one data set."""
 
     def __init__(
         self, words: Sequence[str], data: Loaded, console: Console, command: str
@@ -41,17 +35,17 @@ class Runs:
         self._console, self._command = console, command
 
     def _load(self, config: Config) -> Loaded:
-        """Return the data of a configuration; the log is read once."""
+        """The data of a configuration; the log is read once."""
         if not config.data.fit_valid:
             return self.data
         return split_log(self.data.log, config.data)
 
     def config(self, *words: str) -> Config:
-        """Return a configuration of the common overrides and these."""
+        """A configuration of the common overrides and these."""
         return compose_config([*self.words, *words])
 
     def grid(self, arm: Arm, *words: str) -> ArmGrid:
-        """Return an arm at all points of its axes.
+        """An arm at all points of its axes.
 
         The first point, those that differ from it in one key, then those that differ in
         two: few trials then show what each key does. Of these, the ones nearer on their
@@ -62,7 +56,7 @@ class Runs:
         return self.points(arm.choice, points, *words)
 
     def points(self, choice: str, points: list[Point], *words: str) -> ArmGrid:
-        """Return an arm at the given points, in their order."""
+        """An arm at the given points, in their order."""
         own = (*self.words, *words, f"arms={choice}")
         start = compose_config(own)
         configs = [compose_config([*own, *point_words(point)]) for point in points]
@@ -106,12 +100,7 @@ class Runs:
 
 
 def label(config: Config) -> str:
-    """The name of the arm of a run.
-
-    Examples:
-      >>> label(Config(arm="EASE")), label(Config())
-      ('EASE', 'two_tower')
-    """
+    """The name of the arm of a run."""
     return config.arm or config.towers.kind
 
 
@@ -152,14 +141,14 @@ class Length(NamedTuple):
 
 
 def trained_length(grid: ArmGrid, index: int, seed: int) -> Length:
-    """Return the length of the training of a point, to its end."""
+    """The length of the training of a point, to its end."""
     config = arm_points.tuning_run(grid, index, seed).config
     result = RunFolder(run_folder(config)).result()
     return Length(int(result["steps"]), int(result["best_step"]))
 
 
 def final_words(grid: ArmGrid, point: Point, steps: int) -> list[str]:
-    """Return the overrides of a run on training and validation together."""
+    """The overrides of a run on training and validation together."""
     # Without a validation set only the number of steps ends the training.
     own = ["data.fit_valid=true", "training.patience=0", f"training.steps={steps}"]
     return [*grid.arm.words, *point_words(point), *own]

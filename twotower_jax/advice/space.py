@@ -86,13 +86,7 @@ def model_arm(data: Loaded, config: Config, given: Sequence[str]) -> Arm:
 
 
 def of_kind(arm: Arm, kind: str) -> Arm:
-    """The arm of one kind of towers, without the axes that it does not use.
-
-    Examples:
-      >>> arm = Arm("in_batch", {"towers": ["history", "factors"], LENGTH: ["20"]})
-      >>> of_kind(arm, "factors").axes
-      {'towers': ['factors']}
-    """
+    """The arm of one kind of towers, without the axes that it does not use."""
     axes = arm.axes | {"towers": [kind]}
     if kind in ("factors", SEQUENCE):
         axes.pop(LENGTH, None)
@@ -105,23 +99,13 @@ def of_kind(arm: Arm, kind: str) -> Arm:
 
 
 def kind_words(kind: str) -> tuple[str, ...]:
-    """The words of a run of one kind of towers.
-
-    Examples:
-      >>> kind_words("sequence")
-      ('towers=sequence', 'towers.sequence.longer=newest')
-    """
+    """The words of a run of one kind of towers."""
     chosen = f"towers={kind}"
     return (chosen, f"{LONGER}=newest") if kind == SEQUENCE else (chosen,)
 
 
 def without_kind(arm: Arm, kind: str) -> Arm:
-    """The arm without one kind of towers.
-
-    Examples:
-      >>> without_kind(Arm("in_batch", {"towers": ["history", "sequence"]}), "sequence")
-      Arm(choice='in_batch', axes={'towers': ['history']}, first=None)
-    """
+    """The arm without one kind of towers."""
     if kind not in arm.axes.get("towers", []):
         return arm
     kinds = [name for name in arm.axes["towers"] if name != kind]
@@ -136,7 +120,7 @@ def history_lengths(data: Loaded, length: int) -> list[str]:
 
 
 def _share_above(data: Loaded, length: int) -> float:
-    """Return the share of the users with more training positives than ``length``."""
+    """The share of the users with more training positives than ``length``."""
     counts = np.bincount(data.split.train.user)
     return float((counts[counts > 0] > length).mean())
 
@@ -197,7 +181,7 @@ def baseline_arms(
 
 
 def _default_point(config: Config, name: str, axes: dict[str, list[str]]) -> Point:
-    """Return the values of a baseline's axes that are its defaults."""
+    """The values of a baseline's axes that are its defaults."""
     numbers = asdict(config.baseline).get(name, {})
     return {
         key: value

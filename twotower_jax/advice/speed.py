@@ -49,10 +49,6 @@ class Speed(NamedTuple):
         """Seconds that a run adds to a sweep side by side.
 
         The time of a step is taken to be in proportion to the batch and the dimension.
-
-        Examples:
-          >>> Speed(10_240.0, 3.0, 64).seconds(Config(), 100)
-          13.0
         """
         examples = steps * config.training.batch_size
         return self.overhead + examples * config.towers.dim / self.dim / self.rate
@@ -69,22 +65,17 @@ def planned(minutes: float) -> float:
 
 
 def _minutes(planned: float) -> float:
-    """Return the minutes of which so many are planned with."""
+    """The minutes of which so many are planned with."""
     return min(planned / (1 - RESERVED_SHARE), planned + RESERVE)
 
 
 def probes_of(words: Sequence[str]) -> str:
-    """The name of the probes of runs with some words.
-
-    Examples:
-      >>> probes_of(["towers=history"]), probes_of([])
-      ('probes of towers=history', 'probes')
-    """
+    """The name of the probes of runs with some words."""
     return " of ".join(["probes", *([" ".join(words)] if words else [])])
 
 
 def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
-    """Return the speed of short runs side by side; it is kept in the folder.
+    """The speed of short runs side by side; it is kept in the folder.
 
     Kept, so that the same command after an interruption trains for as many steps. Where
     one of them fails, `Runs.errors` has the reason.
@@ -121,7 +112,7 @@ def measure(runs: Runs, folder: Path, *words: str) -> Speed | None:
 
 
 def _probe(runs: Runs, folder: Path, seed: int, *words: str) -> Config:
-    """Return a run of `4 PROBE` steps with one validation."""
+    """A run of `4 PROBE` steps with one validation."""
     return runs.config(
         f"arms={CONTROL}",
         *words,
@@ -136,7 +127,7 @@ def _probe(runs: Runs, folder: Path, seed: int, *words: str) -> Config:
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """Return the measured speeds by probe; none where the file is not whole."""
+    """The measured speeds by probe; none where the file is not whole."""
     try:
         kept = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -165,14 +156,14 @@ def length_words(
 
 
 def _affordable(speed: Speed, minutes: float, batch: int) -> int:
-    """Return the steps of a run of which the test may need `FULL_RUNS`."""
+    """The steps of a run of which the test may need `FULL_RUNS`."""
     share = 1 - BASELINES - MODEL - SAMPLES
     seconds = 60 * share * planned(minutes) / FULL_RUNS
     return int(speed.rate * (seconds - speed.overhead) / batch)
 
 
 def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
-    """Return whether minutes and log allow a transformer enough epochs to learn."""
+    """Whether minutes and log allow a transformer enough epochs to learn."""
     batch, train = runs.config().training.batch_size, runs.data.split.train
     if len(train) - len(np.unique(train.user)) < batch:  # first ones are not predicted
         return False
@@ -181,7 +172,7 @@ def affords_sequence(runs: Runs, speed: Speed, minutes: float) -> bool:
 
 
 def is_limited(runs: Runs) -> bool:
-    """Return whether ``training.steps`` is less than the steps of all epochs."""
+    """Whether ``training.steps`` is less than the steps of all epochs."""
     training = runs.config().training
     epoch = math.ceil(len(runs.data.split.train) / training.batch_size)
     return training.steps is not None and training.steps < epoch * training.epochs

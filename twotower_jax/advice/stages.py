@@ -68,11 +68,7 @@ CHOSEN += ("data.fit_valid", "evaluation.test", "seed", "experiment", "baselines
 
 
 def check_given(keys: Sequence[str]) -> None:
-    """Refuse keys that an advice chooses itself.
-
-    Examples:
-      >>> check_given(["data", "loss.temperature"])
-    """
+    """Refuse keys that an advice chooses itself."""
     for key in keys:
         if key.startswith(CHOSEN):
             raise InputError(
@@ -82,12 +78,7 @@ def check_given(keys: Sequence[str]) -> None:
 
 
 class Advisor:
-    """One advice on one log.
-
-    Attributes:
-      metric: by which arms are chosen on validation.
-      progress: what was found so far.
-    """
+    """One advice on one log."""
 
     def __init__(self, words: Sequence[str], minutes: float, console: Console):
         """Compose the user's overrides."""
@@ -249,7 +240,7 @@ class Advisor:
         return best
 
     def _only(self, runs: Runs, candidates: Sequence[Any]) -> Any:
-        """Return the first of what was found; an error of the runs without any."""
+        """The first of what was found; an error of the runs without any."""
         if not candidates:
             reasons = "; ".join(dict.fromkeys(runs.errors.values()))
             raise InputError(f"no model could be trained: {reasons or 'no time'}")
@@ -278,14 +269,14 @@ class Advisor:
         self._print(f"not tried in full: {name} ({reason})")
 
     def _measure(self, runs: Runs, *words: str) -> Speed | None:
-        """Return the speed of runs; None where all probes of them fail."""
+        """The speed of runs; None where all probes of them fail."""
         speed = measure(runs, self.progress.folder, *words)
         if reason := runs.errors.get(name := probes_of(words)):
             self._leave_out(name, reason)
         return speed
 
     def _first_speed(self, runs: Runs) -> Speed:
-        """Return the speed of the default towers, of others where their probes fail."""
+        """The speed of the default towers, of others where their probes fail."""
         kinds = model_arm(runs.data, runs.config(), self._given).axes.get("towers", [])
         each = [kind_words(kind) for kind in kinds] or [()]
         speeds = (self._measure(runs, *words) for words in each)

@@ -30,11 +30,7 @@ ROUNDS = 3
 
 
 class Tuner:
-    """Tries points of arms on validation.
-
-    Attributes:
-      speed: of the runs, as last measured.
-    """
+    """Tries points of arms on validation."""
 
     def __init__(
         self,
@@ -105,7 +101,7 @@ class Tuner:
         return model
 
     def _not_slower(self, grid: ArmGrid, most: float) -> ArmGrid:
-        """Return the first point of a grid, and the others within a time per run."""
+        """The first point of a grid, and the others within a time per run."""
         steps = self._runs.config().training.steps
         kept = [
             index
@@ -132,7 +128,7 @@ class Tuner:
         ]
 
     def _confirmed(self, choice: Choice) -> Choice:
-        """Return a choice with its values at fresh seeds."""
+        """A choice with its values at fresh seeds."""
         runs = [tuning_run(choice.grid, choice.place, seed) for seed in CONFIRM_SEEDS]
         done = self._runs.launch(runs)
         values = [
@@ -172,7 +168,7 @@ def rung_steps(epoch: int, steps: float) -> list[int]:
 
 
 def _size(grids: Sequence[ArmGrid]) -> str:
-    """Return the number of points in words."""
+    """The number of points in words."""
     number = sum(len(grid.points) for grid in grids)
     points = "one point" if number == 1 else f"{number} points"
     return f"{points} of {len(grids)} arms" if len(grids) > 1 else points

@@ -31,16 +31,11 @@ MOST_STREAMED = 64
 
 
 class SmallArm(NamedTuple):
-    """An arm in a small world.
+    """An arm in a small world."""
 
-    Attributes:
-      world: The world.
-      problem: The training problem, with free towers.
-      scaled: Keys with another value than that of the arm, as "key=value, here value".
-    """
-
-    world: World
-    problem: Problem
+    world: World  # the world
+    problem: Problem  # the training problem, with free towers
+    # keys with another value than that of the arm, as "key=value, here value"
     scaled: tuple[str, ...]
 
 
@@ -98,7 +93,7 @@ def small_config(config: Config, world: World) -> Config:
 
 
 def _stages(config: Config) -> tuple[StageWindow, ...]:
-    """Return the stages whose rejected items the arm draws."""
+    """The stages whose rejected items the arm draws."""
     hard = config.negatives.hard
     if not hard.num or not isinstance(hard, Funnel):
         return ()
@@ -106,7 +101,7 @@ def _stages(config: Config) -> tuple[StageWindow, ...]:
 
 
 def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesConfig:
-    """Return the negatives with sizes within their limits."""
+    """The negatives with sizes within their limits."""
     most = MOST_SLOTS if negatives.layout == "per_row" else MOST_SHARED
     easy, hard, bank = negatives.easy, negatives.hard, negatives.bank
     if isinstance(hard, Mined):
@@ -124,7 +119,7 @@ def _small_negatives(negatives: NegativesConfig, num_items: int) -> NegativesCon
 
 
 def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
-    """Return the window of ranks, in the first half of too small a catalogue."""
+    """The window of ranks, in the first half of too small a catalogue."""
     if mined.range_max <= num_items:
         return mined
     end = num_items // 2
@@ -133,7 +128,7 @@ def _small_window(mined: MinedConfig, num_items: int) -> MinedConfig:
 
 
 def _scaled(config: Config, small: Config) -> list[str]:
-    """Return the keys whose values are others in the small world."""
+    """The keys whose values are others in the small world."""
     negatives, ours = config.negatives, small.negatives
     weight, gamma = config.positives.weight, negatives.filter.gamma
     terms = [

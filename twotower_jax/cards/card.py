@@ -32,42 +32,31 @@ class Card:
     The target is log P(i | u), plus log w_i where positives are resampled and not
     weighted back. The drift of an item is its optimal score minus its target, less the
     mean over the items of the user, in nats.
-
-    Attributes:
-      slope: Slope of the optimum on log P(i | u).
-      slope_target: Slope of the optimum on the target.
-      on_probability: Coefficient of log P(i | u) in the best fit of the optimum by it
-        and by the log share of the item among all clicks.
-      on_popularity: Coefficient of the log share.
-      constant: Mean of the optimum minus the target, where the loss fixes it: that of
-        single pairs; None for a softmax and for pairs of items.
-      drift: {group: mean drift} of head, mid and tail items, of those that the funnel
-        retrieves for the user, and of the user's positives.
-      error: Largest standard error of the drifts.
-      variance: Variance of the gradient, in units of that of the full softmax over the
-        same rows.
-      pairs: Scored pairs per row.
-      items: Items of the small world.
-      curves: {name: ((log P, drift), ...)} means over bins of the items.
-      resampled: Whether the target is not log P.
-      scaled: Keys with another value than that of the arm.
-      banked: Share of the push on items that entries of a bank have. They pass no
-        gradient, so it does not reach the items.
     """
 
-    slope: float
-    slope_target: float
+    slope: float  # slope of the optimum on log P(i | u)
+    slope_target: float  # slope of the optimum on the target
+    # coefficient of log P(i | u) in the best fit of the optimum by it and by the log
+    # share of the item among all clicks
     on_probability: float
-    on_popularity: float
+    on_popularity: float  # coefficient of the log share
+    # mean of the optimum minus the target, where the loss fixes it: that of single
+    # pairs; None for a softmax and for pairs of items
     constant: float | None
+    # {group: mean drift} of head, mid and tail items, of those that the funnel
+    # retrieves for the user, and of the user's positives
     drift: dict[str, float]
-    error: float
+    error: float  # largest standard error of the drifts
+    # variance of the gradient, in units of that of the full softmax over the same rows
     variance: float
-    pairs: int
-    items: int
+    pairs: int  # scored pairs per row
+    items: int  # items of the small world
+    # {name: ((log P, drift), ...)} means over bins of the items
     curves: dict[str, Curve]
-    resampled: bool = False
-    scaled: tuple[str, ...] = ()
+    resampled: bool = False  # whether the target is not log P
+    scaled: tuple[str, ...] = ()  # keys with another value than that of the arm
+    # share of the push on items that entries of a bank have. They pass no gradient, so
+    # it does not reach the items
     banked: float = 0.0
 
     @property
@@ -169,13 +158,13 @@ def _centred(values: np.ndarray) -> np.ndarray:
 
 
 def _slope(scores: np.ndarray, on: np.ndarray) -> float:
-    """Return the slope of scores [T, N] within the types, by least squares."""
+    """The slope of scores [T, N] within the types, by least squares."""
     x, y = _centred(on), _centred(scores)
     return float((x * y).sum() / (x * x).sum())
 
 
 def _fit(scores: np.ndarray, *on: np.ndarray) -> list[float]:
-    """Return the coefficients of several variables [T, N] within the types."""
+    """The coefficients of several variables [T, N] within the types."""
     columns = np.stack([_centred(x).ravel() for x in on], axis=1)
     found = np.linalg.lstsq(columns, _centred(scores).ravel(), rcond=None)[0]
     return [float(value) for value in found]
@@ -189,7 +178,7 @@ def _means(groups: Mapping[str, np.ndarray], values: np.ndarray) -> dict[str, fl
 
 
 def _relative_variance(optimum: Optimum, world: World, problem: Problem) -> float:
-    """Return the variance of the gradient in units of the full softmax's.
+    """The variance of the gradient in units of the full softmax's.
 
     Gradients are compared in units of their pull on the positives, so that a factor of
     the loss does not count. A row of the full softmax has the gradient P - e_i, whose
@@ -203,7 +192,7 @@ def _relative_variance(optimum: Optimum, world: World, problem: Problem) -> floa
 
 
 def _pairs(problem: Problem) -> int:
-    """Return the pairs of a row and a candidate that are scored per row."""
+    """The pairs of a row and a candidate that are scored per row."""
     structure = problem.program.structure
     if structure.loss.whole_catalogue:
         return structure.num_items
@@ -226,7 +215,7 @@ class _Items(NamedTuple):
 def _curves(
     log_p: np.ndarray, drift: np.ndarray, retrieved: np.ndarray
 ) -> dict[str, Curve]:
-    """Return the mean drift by log P of retrieved and of other items."""
+    """The mean drift by log P of retrieved and of other items."""
     parts = {
         name: _Items(log_p[kept], drift[kept])
         for name, kept in (("other items", ~retrieved), (POOL, retrieved))

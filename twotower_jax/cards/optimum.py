@@ -30,22 +30,15 @@ STREAMED = 2_000
 
 
 class Optimum(NamedTuple):
-    """The optimum of an objective, and its gradient there.
+    """The optimum of an objective, and its gradient there."""
 
-    Attributes:
-      scores: [T, N] float64.
-      moves: [MEASURES, T, N] float64 Newton steps that each pass at the optimum asks
-        for; their mean is 0, their spread is the error of the scores.
-      variance: Variance of the gradient of a batch, summed over the scores.
-      pull: Mean force of a batch on its positives, the scale of the gradient.
-      banked: Share of the forces on negatives that entries of a bank have.
-    """
-
-    scores: np.ndarray
+    scores: np.ndarray  # [T, N] float64
+    # [MEASURES, T, N] float64 Newton steps that each pass at the optimum asks for;
+    # their mean is 0, their spread is the error of the scores
     moves: np.ndarray
-    variance: float
-    pull: float
-    banked: float
+    variance: float  # variance of the gradient of a batch, summed over the scores
+    pull: float  # mean force of a batch on its positives, the scale of the gradient
+    banked: float  # share of the forces on negatives that entries of a bank have
 
 
 class _Measured(NamedTuple):
@@ -106,7 +99,7 @@ def holds_mean(program: Program) -> bool:
 
 
 def _curvature(pull: np.ndarray, push: np.ndarray) -> np.ndarray:
-    """Return the mean size of pull and push, above 0."""
+    """The mean size of pull and push, above 0."""
     return np.maximum((np.abs(pull) + np.abs(push)) / 2, 1e-12)
 
 
@@ -139,7 +132,7 @@ class _Walk:
         return excess
 
     def forces(self, scores: np.ndarray) -> _Measured:
-        """Return the forces at scores [T, N] over one pass."""
+        """The forces at scores [T, N] over one pass."""
         params = free_params(
             self._program,
             jnp.asarray(scores, jnp.float32),

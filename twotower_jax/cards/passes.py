@@ -28,19 +28,12 @@ from twotower_jax.training.types import Program, TrainData, TrainState
 
 
 class Forces(NamedTuple):
-    """The gradient of a pass by the scores, in two parts.
+    """The gradient of a pass by the scores, in two parts."""
 
-    Attributes:
-      pull: [T, N] sum of minus the gradients by the scores of positives.
-      push: [T, N] sum of the gradients by the scores of negatives.
-      banked: [] part of the sum of ``push`` that entries of a bank have.
-      squares: [] sum over the batches of the squared length of the gradient.
-    """
-
-    pull: jax.Array
-    push: jax.Array
-    banked: jax.Array
-    squares: jax.Array
+    pull: jax.Array  # [T, N] sum of minus the gradients by the scores of positives
+    push: jax.Array  # [T, N] sum of the gradients by the scores of negatives
+    banked: jax.Array  # [] part of the sum of ``push`` that entries of a bank have
+    squares: jax.Array  # [] sum over the batches of the squared length of the gradient
 
 
 def free_params(
@@ -90,7 +83,7 @@ def stream_items(
 def _step(
     program: Program, data: TrainData, state: TrainState, batch: Batch
 ) -> tuple[TrainState, Forces]:
-    """Return the state after a step without an update, and the forces of its batch."""
+    """The state after a step without an update, and the forces of its batch."""
     model = program.structure.model
     batch = batch._replace(step=state.step)
     state = observe(program, data, state, batch)
@@ -112,13 +105,13 @@ def _step(
 
 
 def _candidate_ids(draws: Draws) -> jax.Array:
-    """Return the items of the slots, row by row, and then of the columns."""
+    """The items of the slots, row by row, and then of the columns."""
     ids = draws.columns.encode_ids
     return jnp.concatenate([draws.slots.items.reshape(-1), ids])
 
 
 def _by_item(context: Context, query: jax.Array, gradient: Scores) -> Forces:
-    """Return the gradient by scores of pairs as one by types and items."""
+    """The gradient by scores of pairs as one by types and items."""
     draws, items = context.draws, context.batch.items
     kind = jnp.argmax(query, axis=1)
     table = jnp.zeros((query.shape[1], context.program.structure.num_items))

@@ -25,14 +25,7 @@ MOST = 24
 
 
 def objective_values(config: Config) -> dict[str, Any]:
-    """The part of a configuration that decides its card.
-
-    Examples:
-      >>> from twotower_jax.config import from_dict
-      >>> one, other = from_dict({"seed": 1}), from_dict({"towers": {"dim": 8}})
-      >>> objective_values(one) == objective_values(other)
-      True
-    """
+    """The part of a configuration that decides its card."""
     values = to_dict(config)
     training = {"batch_size": values["training"]["batch_size"]}
     kept = {name: values[name] for name in ("positives", "negatives", "loss")}
@@ -68,7 +61,7 @@ def find_cards(
 
 
 def _read(path: Path) -> dict[str, Card]:
-    """Return the cards of a file by key; none where it is missing or was changed."""
+    """The cards of a file by key; none where it is missing or was changed."""
     try:
         values = unsealed(parse_json(read_text(path)))
         return {key: from_json(card) for key, card in values.items()}

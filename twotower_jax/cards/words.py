@@ -57,7 +57,7 @@ def _target(card: Card) -> str:
 
 
 def _instead(card: Card) -> str:
-    """Return the fit of the optimum, where it differs from log P."""
+    """The fit of the optimum, where it differs from log P."""
     a, b = round(card.on_probability, 2), round(card.on_popularity, 2)
     if max(abs(a - 1), abs(b)) <= SLOPE or card.resampled:
         return ""
@@ -70,7 +70,7 @@ def _fit(card: Card) -> str:
 
 
 def _moves(card: Card) -> str:
-    """Return the groups that move the farthest up and the farthest down."""
+    """The groups that move the farthest up and the farthest down."""
     ranked = sorted(card.drift, key=lambda name: card.drift[name])
     ends = [name for name in (ranked[0], ranked[-1]) if abs(card.drift[name]) > DRIFT]
     if not ends:

@@ -44,19 +44,12 @@ POWER = {
 
 
 class World(NamedTuple):
-    """A small world of T types of users and N items.
+    """A small world of T types of users and N items."""
 
-    Attributes:
-      probability: [T, N] float64 P(i | t), above 0.
-      type_of_user: [users] int32.
-      retrieved: [T, N] bool, items that the requests of a type may reject.
-      loaded: The log, its split and the counts of the items.
-    """
-
-    probability: np.ndarray
-    type_of_user: np.ndarray
-    retrieved: np.ndarray
-    loaded: Loaded
+    probability: np.ndarray  # [T, N] float64 P(i | t), above 0
+    type_of_user: np.ndarray  # [users] int32
+    retrieved: np.ndarray  # [T, N] bool, items that the requests of a type may reject
+    loaded: Loaded  # the log, its split and the counts of the items
 
 
 class _ItemFeatures(dict[str, Feature]):
@@ -87,13 +80,7 @@ def world_of(
     stages: Sequence[StageWindow] = (),
     per_user: int = PER_USER,
 ) -> World:
-    """A small world with given clicks.
-
-    Examples:
-      >>> world = world_of(np.array([[3, 1], [2, 2]]), np.ones((2, 2), bool), (), 2)
-      >>> world.probability.tolist(), world.type_of_user.tolist()
-      ([[0.75, 0.25], [0.5, 0.5]], [0, 0, 1, 1])
-    """
+    """A small world with given clicks."""
     types, num_items = counts.shape
     rng = keys.generator(0, "objective.deal")
     clicked = [rng.permutation(np.repeat(np.arange(num_items), row)) for row in counts]
@@ -116,13 +103,7 @@ def world_of(
 
 
 def zipf_counts(num_items: int, types: int, clicks: int) -> np.ndarray:
-    """Clicks of types whose tastes vary around a common popularity.
-
-    Examples:
-      >>> counts = zipf_counts(50, 2, 512)
-      >>> counts.sum(axis=1).tolist(), bool(counts.min() >= 1)
-      ([512, 512], True)
-    """
+    """Clicks of types whose tastes vary around a common popularity."""
     rng = keys.generator(0, "objective.tastes")
     taste = np.exp(TASTE * rng.standard_normal((types, num_items)))
     weight = np.arange(1, num_items + 1) ** -POPULARITY * taste
@@ -130,12 +111,7 @@ def zipf_counts(num_items: int, types: int, clicks: int) -> np.ndarray:
 
 
 def whole_counts(weight: np.ndarray, clicks: int) -> np.ndarray:
-    """Whole numbers nearly in proportion to weights, at least 1.
-
-    Examples:
-      >>> whole_counts(np.array([6.0, 3.0, 0.0]), 12).tolist()
-      [7, 4, 1]
-    """
+    """Whole numbers nearly in proportion to weights, at least 1."""
     share = weight / weight.sum() * (clicks - len(weight))
     counts = 1 + np.floor(share).astype(np.int64)
     rest = clicks - counts.sum()
@@ -155,7 +131,7 @@ def retrieved_items(counts: np.ndarray) -> np.ndarray:
 def _rejected(
     chance: np.ndarray, kinds: np.ndarray, clicked: np.ndarray, window: StageWindow
 ) -> dict[str, np.ndarray]:
-    """Return the rows of items that one stage rejects, best first in each request."""
+    """The rows of items that one stage rejects, best first in each request."""
     name, first, end = window
     stage = Stage[name.upper()]
     number = REJECTED if end is None else min(REJECTED, end - first)
@@ -182,7 +158,7 @@ def _log(
     rejected: Sequence[dict[str, np.ndarray]],
     num_items: int,
 ) -> FunnelLog:
-    """Return the log of the clicks, one request each, and of the rejected items."""
+    """The log of the clicks, one request each, and of the rejected items."""
     clicks = {
         "request": np.arange(len(user)),
         "item": item,

@@ -118,7 +118,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _path(option: str, word: str) -> Path:
-    """Return the path that a word gives, with ~ as the folder of the user."""
+    """The path that a word gives, with ~ as the folder of the user."""
     check_local(option, word)
     return Path(os.path.expanduser(word))
 
@@ -310,7 +310,7 @@ def summary(index: dict[str, Any], out: Path) -> list[str]:
 
 
 def train_words(index: dict[str, Any], out: Path, config: "Config") -> list[str]:
-    """Return the command that trains on a prepared folder, as words."""
+    """The command that trains on a prepared folder, as words."""
     words = ["twotower", "train", "data=prepared", f"data.path={out}"]
     if not config.data.mask_seen:
         words.append("data.mask_seen=false")

@@ -31,7 +31,7 @@ WIDEST = 34
 
 
 def asked_keys(words: Sequence[str]) -> list[str]:
-    """Return the keys that follow ``--help``, [] where none follows.
+    """The keys that follow ``--help``, [] where none follows.
 
     Examples:
       >>> asked_keys(["--help", "loss.temperature", "negatives"])
@@ -47,7 +47,7 @@ def asked_keys(words: Sequence[str]) -> list[str]:
 
 
 def all_rows() -> list[KeyRow]:
-    """Return the rows of all keys: of a run, of sweeps and of ``advise``."""
+    """The rows of all keys: of a run, of sweeps and of ``advise``."""
     return [*describe_keys(), *option_rows(), *advise_rows()]
 
 
@@ -59,7 +59,7 @@ def explain(keys: Iterable[str]) -> int:
 
 
 def _lines(key: str, rows: list[KeyRow], options: Sequence[Option]) -> list[str]:
-    """Return the lines of a key, of a section or group, or of an ending of keys."""
+    """The lines of a key, of a section or group, or of an ending of keys."""
     one = [row for row in rows if row.key == key]
     below = [row for row in rows if row.key.startswith(f"{key}.")]
     choices = [option for option in options if option.group == key]
@@ -82,19 +82,7 @@ def _lines(key: str, rows: list[KeyRow], options: Sequence[Option]) -> list[str]
 
 
 def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
-    """Lines that explain a key.
-
-    Examples:
-      >>> row = KeyRow("seed", "int", "0", "at least 0", "seed of a run", "seed=1")
-      >>> print("\\n".join(key_lines(row, [])))
-      seed
-        meaning   seed of a run
-        type      int
-        range     at least 0
-        default   0
-        example   twotower train seed=1
-        page      docs/reference-keys.md, section The run
-    """
+    """Lines that explain a key."""
     command = "advise" if row.key.startswith("advise.") else "train"
     labels = itertools.chain(["set by"], itertools.repeat(""))
     files = zip(labels, set_by(row.key, options), strict=False)
@@ -112,14 +100,7 @@ def key_lines(row: KeyRow, options: Iterable[Option]) -> list[str]:
 
 
 def set_by(key: str, options: Iterable[Option]) -> list[str]:
-    """Options that set a key, with their values: those of its own group first.
-
-    Examples:
-      >>> files = [Option("loss", "bce", "", {"loss": {"ratio": 3.0}})]
-      >>> files += [Option("loss", "gbce", "", {"loss": {"ratio": 3.0}})]
-      >>> set_by("loss.ratio", files), set_by("loss.margin", files)
-      (['loss=bce, gbce: 3.0'], [])
-    """
+    """Options that set a key, with their values: those of its own group first."""
     found: dict[tuple[str, str], list[str]] = {}
     for option in options:
         try:
@@ -165,7 +146,7 @@ def _columns(table: list[tuple[str, ...]], width: int) -> list[str]:
 
 
 def _wrapped(label: str, text: str) -> list[str]:
-    """Return a text in lines after its label."""
+    """A text in lines after its label."""
     return textwrap.wrap(
         text,
         min(100, shutil.get_terminal_size().columns),
@@ -177,7 +158,7 @@ def _wrapped(label: str, text: str) -> list[str]:
 
 
 def _nearest(key: str, rows: Iterable[KeyRow], groups: Iterable[str]) -> str:
-    """Return a question with the names nearest to an unknown one."""
+    """A question with the names nearest to an unknown one."""
     names = {row.key for row in rows} | {row.section for row in rows} | set(groups)
     last: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -218,7 +199,7 @@ def complete(options: list[str], commands: Iterable[str]) -> int:
 
 
 def completions(word: str, *, advise: bool = False) -> list[str]:
-    """Return the completions of an override, up to its next part.
+    """The completions of an override, up to its next part.
 
     Examples:
       >>> completions("negatives=uniform,mi")
@@ -243,7 +224,7 @@ def completions(word: str, *, advise: bool = False) -> list[str]:
 
 
 def values_of(key: str) -> Sequence[str]:
-    """Return the values that a key or group may take, () where they are not names.
+    """The values that a key or group may take, () where they are not names.
 
     Examples:
       >>> values_of("training.order"), values_of("data.header"), values_of("seed")

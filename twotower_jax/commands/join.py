@@ -107,7 +107,7 @@ def _initialize(value: str) -> None:
 
 
 def _arguments(value: str) -> dict[str, Any]:
-    """Return the arguments of ``jax.distributed.initialize``; none for "auto"."""
+    """The arguments of ``jax.distributed.initialize``; none for "auto"."""
     if value == "auto":
         return {}
     match = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", value)

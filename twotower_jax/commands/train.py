@@ -70,7 +70,7 @@ def train(overrides: list[str]) -> int:
 
 
 def _options_first(words: list[str]) -> list[str]:
-    """Return a command line in the order that Hydra reads: options, then overrides."""
+    """A command line in the order that Hydra reads: options, then overrides."""
     read = get_args_parser().parse_intermixed_args(words)
     check_config_dir(read.config_dir and Path(read.config_dir), read.config_name)
     if read.experimental_rerun:
@@ -106,7 +106,7 @@ def _hydra_train(
 
 
 def _typed() -> list[str]:
-    """Return the overrides of the job with references such as ${seed} as typed."""
+    """The overrides of the job with references such as ${seed} as typed."""
     task: Any = HydraConfig.get().overrides.task
     words: Any = OmegaConf.to_container(task, resolve=False)
     return list(words)
@@ -175,14 +175,14 @@ def _run_job(
 
 
 def _optimises() -> bool:
-    """Return whether the sweeper chooses jobs by the values of those before."""
+    """Whether the sweeper chooses jobs by the values of those before."""
     return HydraConfig.get().runtime.choices["hydra/sweeper"] != "basic"
 
 
 def _varied(
     words: Sequence[str], command: str, sweeper: Mapping[str, Any]
 ) -> list[str]:
-    """Return the overrides of a job that its sweep varies.
+    """The overrides of a job that its sweep varies.
 
     A word key=a,b of the command, or of the sweeper's `params`, reaches the job as
     key=a; one with a single value is unchanged.
@@ -199,19 +199,12 @@ def _varied(
 
 
 def _plain(word: str) -> str:
-    """Return an override as it was typed or as Hydra writes it: spaces, quotes, case.
-
-    Examples:
-      >>> _plain("data.candidate_features={shop: 'x'}") == _plain(
-      ...     "data.candidate_features={shop:x}"
-      ... )
-      True
-    """
+    """An override as it was typed or as Hydra writes it: spaces, quotes, case."""
     return re.sub(r"[\s'\"]", "", word).lower()
 
 
 def _objective(config: Config, result: dict[str, Any]) -> float:
-    """Return the metric that a sweeper optimises: on valid, or test without one."""
+    """The metric that a sweeper optimises: on valid, or test without one."""
     metrics = result["metrics"]
     values = metrics["valid" if "valid" in metrics else "test"]
     value = values.get(config.training.metric)

@@ -17,15 +17,7 @@ ADVICE = (
 
 
 def baseline_lines(config: Config, result: dict[str, Any]) -> list[str]:
-    """Lines with the metrics of a run beside those of the baselines, and a warning.
-
-    Examples:
-      >>> ours, theirs = {"recall@20": 0.0412}, {"recall@20": 0.0201}
-      >>> result = {"metrics": {"test": ours}}
-      >>> result["baselines"] = {"popularity": {"test": theirs}}
-      >>> baseline_lines(Config(), result)
-      ['test recall@20 0.0412   popularity 0.0201']
-    """
+    """Lines with the metrics of a run beside those of the baselines, and a warning."""
     baselines = result.get("baselines", {})
     if not baselines:
         return []
@@ -89,15 +81,7 @@ def training_lines(result: dict[str, Any]) -> list[str]:
 
 
 def popularity_text(config: Config, result: dict[str, Any], metric: str) -> str:
-    """The value of popularity for a line of a sweep, with a remark where it wins.
-
-    Examples:
-      >>> ours, theirs = {"recall@20": 0.01}, {"recall@20": 0.0201}
-      >>> result = {"metrics": {"test": ours}}
-      >>> result["baselines"] = {"popularity": {"test": theirs}}
-      >>> popularity_text(Config(), result, "recall@20")
-      'popularity 0.0201: not beaten'
-    """
+    """The value of popularity for a line of a sweep, with a remark where it wins."""
     value = _popularity(result, metric)
     if value is None or config.towers.kind == POPULARITY:
         return ""
@@ -106,7 +90,7 @@ def popularity_text(config: Config, result: dict[str, Any], metric: str) -> str:
 
 
 def loses(config: Config, result: dict[str, Any], metric: str) -> bool:
-    """Return whether a run is not better than popularity in a metric."""
+    """Whether a run is not better than popularity in a metric."""
     own = result["metrics"][last_split(result)].get(metric)
     other = _popularity(result, metric)
     if own is None or other is None or config.towers.kind == POPULARITY:
@@ -115,33 +99,23 @@ def loses(config: Config, result: dict[str, Any], metric: str) -> bool:
 
 
 def _popularity(result: dict[str, Any], metric: str) -> float | None:
-    """Return the value of popularity on the split that is reported, None without."""
+    """The value of popularity on the split that is reported, None without."""
     tables = result.get("baselines", {}).get(POPULARITY, {})
     return tables.get(last_split(result), {}).get(metric)
 
 
 def _watched(config: Config, result: dict[str, Any]) -> list[str]:
-    """Return the metric of the training, and the same against the truth if known."""
+    """The metric of the training, and the same against the truth if known."""
     metric = config.training.metric
     present = result["metrics"][last_split(result)]
     return [name for name in (metric, f"true_{metric}") if name in present]
 
 
 def last_split(result: dict[str, Any]) -> str:
-    """The split that is reported: test, or valid where test was not evaluated.
-
-    Examples:
-      >>> last_split({"metrics": {"valid": {}}})
-      'valid'
-    """
+    """The split that is reported: test, or valid where test was not evaluated."""
     return "test" if "test" in result["metrics"] else "valid"
 
 
 def metric_text(value: float | None) -> str:
-    """A metric with four digits, or "no value".
-
-    Examples:
-      >>> metric_text(0.04118), metric_text(None)
-      ('0.0412', 'no value')
-    """
+    """A metric with four digits, or "no value"."""
     return "no value" if value is None or value != value else f"{value:.4f}"

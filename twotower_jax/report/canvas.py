@@ -75,19 +75,13 @@ SETTINGS: dict[Any, Any] = {
 
 
 class Drawing(NamedTuple):
-    """A finished figure.
+    """A finished figure."""
 
-    Attributes:
-      title: its subject.
-      caption: how to read it.
-      svg: the SVG text.
-      legend: height in points of the legend of all arms at its bottom, which a page
-        shows once for all figures; 0 for none.
-    """
-
-    title: str
-    caption: str
-    svg: str
+    title: str  # its subject
+    caption: str  # how to read it
+    svg: str  # the SVG text
+    # height in points of the legend of all arms at its bottom, which a page shows once
+    # for all figures; 0 for none
     legend: float = 0.0
 
     @property
@@ -105,28 +99,16 @@ class Drawing(NamedTuple):
 
 
 class Style(NamedTuple):
-    """The look of an arm's lines and points.
+    """The look of an arm's lines and points."""
 
-    Attributes:
-      colour: a hex colour of PALETTE.
-      dash: a line style of matplotlib.
-      marker: a marker of matplotlib.
-    """
-
-    colour: str
+    colour: str  # a hex colour of PALETTE
+    # a line style of matplotlib
     dash: Any  # matplotlib has no name for the type of "--"
-    marker: str
+    marker: str  # a marker of matplotlib
 
 
 def style(index: int) -> Style:
-    """Style of the arm at a place in the ranking; 24 arms have different styles.
-
-    Examples:
-      >>> style(0)
-      Style(colour='#0072B2', dash='-', marker='o')
-      >>> style(6)  # the first colour again, with the next dash and marker
-      Style(colour='#0072B2', dash='--', marker='s')
-    """
+    """Style of the arm at a place in the ranking; 24 arms have different styles."""
     turn = index // len(PALETTE)
     return Style(
         PALETTE[index % len(PALETTE)],
@@ -136,12 +118,7 @@ def style(index: int) -> Style:
 
 
 def shorten(name: str, length: int) -> str:
-    """A name in at most `length` characters.
-
-    Examples:
-      >>> shorten("in-batch + logQ", 9), shorten("bce", 9)
-      ('in-batch…', 'bce')
-    """
+    """A name in at most `length` characters."""
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
@@ -231,7 +208,7 @@ def draw_key(index: int, name: str) -> str:
 
 
 def legend_height(names: Sequence[str]) -> float:
-    """Return the height in points of a legend with one line per name."""
+    """The height in points of a legend with one line per name."""
     return 72 * LEGEND_LINE * len(names)
 
 
@@ -252,12 +229,7 @@ def _legend_line(figure: Figure, at: float, look: Style, name: str) -> None:
 
 
 def own_ids(svg: str, name: str) -> str:
-    """SVG text with prefixed ids, so that several figures fit into one page.
-
-    Examples:
-      >>> own_ids('<path id="a"/><use href="#a"/>', "loss")
-      '<path id="loss_a"/><use href="#loss_a"/>'
-    """
+    """SVG text with prefixed ids, so that several figures fit into one page."""
     return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}_", svg)
 
 

@@ -150,7 +150,7 @@ def print_study(study: Study, console: Console, report: Path) -> None:
 
 
 def _fitting(study: Study, width: int) -> list[str]:
-    """Return the metrics whose columns fit beside the names of the arms.
+    """The metrics whose columns fit beside the names of the arms.
 
     The primary metric is always among them. Metrics of the catalogue are left to the
     report.
@@ -172,12 +172,7 @@ def _fitting(study: Study, width: int) -> list[str]:
 
 
 def skipped_lines(runs: Runs) -> list[str]:
-    """Lines with the number of skipped folders and the first of them with reasons.
-
-    Examples:
-      >>> skipped_lines(Runs((), [], [("notes", "not a run")]))
-      ['skipped 1 folder(s):', '  notes: not a run']
-    """
+    """Lines with the number of skipped folders and the first of them with reasons."""
     if not runs.skipped:
         return []
     lines = [f"skipped {len(runs.skipped)} folder(s):"]
@@ -227,12 +222,12 @@ def _print_controls(console: Console, study: Study, order: Sequence[str]) -> Non
 
 
 def _intervals(arms: int) -> str:
-    """Return the kind of the printed intervals, which decide the verdicts."""
+    """The kind of the printed intervals, which decide the verdicts."""
     return "with 95 % interval" + (f"s, Holm over {arms} arms" if arms > 1 else "")
 
 
 def _difference_grid(control: str = "") -> Table:
-    """Return an empty table of differences; that to controls has no room for p."""
+    """An empty table of differences; that to controls has no room for p."""
     grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
     grid.add_column("arm", overflow="fold")
     grid.add_column("verdict", overflow="fold", min_width=VERDICT)
@@ -264,5 +259,5 @@ def _add_rows(add: Callable[..., None], prefix: str, values: dict[str, Any]) -> 
 
 
 def _number(value: int | float) -> str:
-    """Return a count with thousands separators, a fraction with four digits."""
+    """A count with thousands separators, a fraction with four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

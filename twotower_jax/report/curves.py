@@ -65,7 +65,7 @@ def _curves_of(
     records: Sequence[list[dict[str, Any]]],
     value: Callable[[dict[str, Any]], Any],
 ) -> dict[str, list[Curve]]:
-    """Return the curves of each arm's runs."""
+    """The curves of each arm's runs."""
     curves: dict[str, list[Curve]] = {}
     names = name_arms([run.config for run in runs])
     for name, run, ones in zip(names, runs, records, strict=True):
@@ -75,12 +75,12 @@ def _curves_of(
 
 
 def _mixed_sizes(runs: Sequence[Run]) -> bool:
-    """Return whether the runs have several batch sizes, which makes steps unequal."""
+    """Whether the runs have several batch sizes, which makes steps unequal."""
     return len({_batch_size(run) for run in runs}) > 1
 
 
 def _step_label(runs: Sequence[Run]) -> str:
-    """Return the label of the x axis: examples where the steps are unequal."""
+    """The label of the x axis: examples where the steps are unequal."""
     return "examples seen" if _mixed_sizes(runs) else "steps"
 
 
@@ -102,19 +102,19 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a finite number below 1e300."""
+    """Whether a value is a finite number below 1e300."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) < 1e300 and math.isfinite(value)
 
 
 def _valid(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the validation metrics of a record."""
+    """The validation metrics of a record."""
     metrics = record.get("valid")
     return metrics if isinstance(metrics, dict) else {}
 
 
 def _valid_metric(records: list[dict[str, Any]], primary: str) -> str:
-    """Return the validated metric that is nearest to the primary one.
+    """The validated metric that is nearest to the primary one.
 
     The primary metric itself, the same quantity on held-out clicks, recall@20, or the
     first metric that is validated.
@@ -125,7 +125,7 @@ def _valid_metric(records: list[dict[str, Any]], primary: str) -> str:
 
 
 def _on_clicks(name: str) -> str:
-    """Return the metric of held-out clicks with the same formula, without slice."""
+    """The metric of held-out clicks with the same formula, without slice."""
     whole = name.partition("/")[0]
     kind, _, cutoff = whole.partition("@")
     if kind not in METRICS:
@@ -136,7 +136,7 @@ def _on_clicks(name: str) -> str:
 
 
 def _batch_size(run: Run) -> float:
-    """Return the number of examples per step, 1 where it is unknown."""
+    """The number of examples per step, 1 where it is unknown."""
     training = run.config.get("training")
     size = training.get("batch_size") if isinstance(training, dict) else None
     return float(size) if isinstance(size, int) and _is_number(size) else 1.0
@@ -147,7 +147,7 @@ def _curve(
     value: Callable[[dict[str, Any]], Any],
     scale: float,
 ) -> Curve:
-    """Return a value of each record that has it, by scaled step."""
+    """A value of each record that has it, by scaled step."""
     pairs = ((record["step"] * scale, value(record)) for record in records)
     return {step: float(number) for step, number in pairs if _is_number(number)}
 
@@ -210,10 +210,6 @@ def push_apart(places: np.ndarray, gap: float, top: float) -> np.ndarray:
     The result has the least sum of squared moves. Without the gaps it is the isotonic
     regression of the places, clipped at the bounds. If `top` has no room for all
     places, the last ones lie above it.
-
-    Examples:
-      >>> push_apart(np.array([20.0, 22.0, 50.0]), 10, 60).tolist()
-      [16.0, 26.0, 50.0]
     """
     if not len(places):
         return places

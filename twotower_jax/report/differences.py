@@ -81,7 +81,7 @@ def controls_section(study: Study, order: Sequence[str]) -> list[str]:
 
 
 def _control_row(control: Control, cells: list[str] | None) -> list[str]:
-    """Return the cells of one arm in the table of the controls."""
+    """The cells of one arm in the table of the controls."""
     if control.control is None or cells is None:
         blank = ["-"] * len(COMPARED)
         return [control.arm, "no control", "none", _nearest(control), *blank]
@@ -90,7 +90,7 @@ def _control_row(control: Control, cells: list[str] | None) -> list[str]:
 
 
 def _nearest(control: Control) -> str:
-    """Return the differences to the nearest arm of one without a control."""
+    """The differences to the nearest arm of one without a control."""
     if control.nearest is None:
         return "-"
     choices = control.contrast.choices
@@ -123,7 +123,7 @@ def rival_section(study: Study, order: Sequence[str]) -> list[str]:
 def _difference_table(
     comparison: pl.DataFrame, order: Sequence[str], shown: Sequence[str], text: str
 ) -> list[str]:
-    """Return the verdicts of a comparison as a table of arms and metrics."""
+    """The verdicts of a comparison as a table of arms and metrics."""
     tested = comparison.filter(pl.col("low_verdict").is_not_null())
     paired = [name for name in shown if name in set(tested["metric"])]
     if not paired:

@@ -55,16 +55,7 @@ SEEDS = (
 
 
 def study_figures(study: Study) -> dict[str, Drawing]:
-    """All figures of a study, in the order of the report.
-
-    Returns:
-      {name: figure}. `primary` (the primary metric of each arm) always exists. The
-      others exist if the runs have their data: `forest` (differences to the base
-      arm), `forest_rival` (to the rival), `slices` (by popularity of the item),
-      `coverage` and `popularity` (the primary metric against those of the catalogue),
-      `response_KEY` (against a key that is swept over numbers), `learning` and `loss`
-      (against steps).
-    """
+    """All figures of a study, in the order of the report."""
     table, primary = study.table, study.metric
     rows = table.filter(pl.col("split") == main_split(table))
     colours = _colours(study)
@@ -125,7 +116,7 @@ def _differences(
 
 
 def _colours(study: Study) -> dict[str, str]:
-    """Return the colour of each arm, best first."""
+    """The colour of each arm, best first."""
     arms = rank_arms(study.table, study.metric)
     marks = arm_marks(study, arms)
     return {arm: GREY if marks[arm] == BASELINE else BLUE for arm in arms}
@@ -134,7 +125,7 @@ def _colours(study: Study) -> dict[str, str]:
 def _sliced(
     table: pl.DataFrame, rows: pl.DataFrame, primary: str, arms: list[str]
 ) -> dict[str, Drawing]:
-    """Return the figure of the slices of the primary metric, else of recall."""
+    """The figure of the slices of the primary metric, else of recall."""
     present = set(rows["metric"])
     for base in (primary, main_metric(table)):
         names = {part: f"{base}/{part}" for part in BUCKETS}
@@ -153,7 +144,7 @@ def _panel(
     draw: Callable[[Axes], None],
     legend: float = 0,
 ) -> tuple[float, str, Callable[[Figure], None]]:
-    """Return the height, the title and the drawing of axes with a row per arm.
+    """The height, the title and the drawing of axes with a row per arm.
 
     Below them are `legend` inches of space.
     """
@@ -246,7 +237,7 @@ def _slices(
 
 
 def _values(rows: pl.DataFrame, arm: str, metric: str) -> np.ndarray:
-    """Return a metric of an arm's seeds, [seeds] float64."""
+    """A metric of an arm's seeds, [seeds] float64."""
     chosen = rows.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     return chosen["value"].drop_nulls().to_numpy()
 
@@ -278,15 +269,10 @@ WIDE = 20  # values whose largest is this many times the smallest get a log axis
 
 
 class CurvePoint(NamedTuple):
-    """An arm on a response curve.
+    """An arm on a response curve."""
 
-    Attributes:
-      x: the arm's value of the key.
-      values: [runs] float64, the primary metric.
-    """
-
-    x: float
-    values: np.ndarray
+    x: float  # the arm's value of the key
+    values: np.ndarray  # [runs] float64, the primary metric
 
 
 def response_figures(
@@ -345,7 +331,7 @@ def _lines_of(
 
 
 def _number_at(config: dict[str, Any], key: str) -> float | None:
-    """Return the number at a dotted key, None for any other value."""
+    """The number at a dotted key, None for any other value."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -355,7 +341,7 @@ def _number_at(config: dict[str, Any], key: str) -> float | None:
 
 
 def _without(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a configuration without a dotted key and without its label."""
+    """A configuration without a dotted key and without its label."""
     copied = copy.deepcopy(config)
     *sections, last = key.split(".")
     place = copied
@@ -395,10 +381,6 @@ def half_width(values: np.ndarray) -> float:
     """Half the width of the t interval of the mean over seeds.
 
     t_{(1 + level) / 2, n - 1} * sd / sqrt(n), sd with ddof 1.
-
-    Examples:
-      >>> round(half_width(np.array([0.1, 0.2, 0.3])), 4)
-      0.2484
     """
     number = len(values)
     if number < 2:

@@ -44,12 +44,7 @@ def write_report(
     out: str | Path | None = None,
     cards: Mapping[str, Card | str] | None = None,
 ) -> Path:
-    """Write study.json, study.csv, comparison.csv, the figures and report.html.
-
-    Args:
-      cards: card of the objective, or the reason why there is none, by arm; None
-        leaves out the section.
-    """
+    """Write study.json, study.csv, comparison.csv, the figures and report.html."""
     folder = study.runs.folders[0] if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file; give a folder for the report")
@@ -65,7 +60,7 @@ def write_report(
 
 
 def _page(title: str, body: Sequence[str]) -> str:
-    """Return the whole HTML file."""
+    """The whole HTML file."""
     lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -80,7 +75,7 @@ def _page(title: str, body: Sequence[str]) -> str:
 def _body(
     study: Study, figures: dict[str, Drawing], cards: Mapping[str, Card | str]
 ) -> list[str]:
-    """Return the sections of the report in order."""
+    """The sections of the report in order."""
     order = rank_arms(study.table, study.metric)
     return [
         *_introduction(study),
@@ -100,7 +95,7 @@ def _body(
 
 
 def _introduction(study: Study) -> list[str]:
-    """Return the answer, the warnings, the question, its source and the tuning."""
+    """The answer, the warnings, the question, its source and the tuning."""
     text = answer(study)
     lines = [note(text, "question")] if text else []
     lines += [note(text, "note") for text in cautions(study)]
@@ -114,7 +109,7 @@ def _introduction(study: Study) -> list[str]:
 
 
 def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
-    """Return the figures inline, with one legend of the arms for all of them."""
+    """The figures inline, with one legend of the arms for all of them."""
     shown = list(figures.values())
     inner = _legend(order) if any(one.legend for one in shown) else []
     inner += [
@@ -130,7 +125,7 @@ def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
 
 
 def _legend(order: Sequence[str]) -> list[str]:
-    """Return a line and mark per arm, side by side as far as the page is wide."""
+    """A line and mark per arm, side by side as far as the page is wide."""
     keys = [
         own_ids(draw_key(rank - 1, f"{rank}  {arm}"), f"legend{rank}").replace(
             "<svg", '<svg class="key"', 1
@@ -147,7 +142,7 @@ def _legend(order: Sequence[str]) -> list[str]:
 
 
 def _skipped(runs: Runs) -> list[str]:
-    """Return the list of folders that are not finished runs."""
+    """The list of folders that are not finished runs."""
     if not runs.skipped:
         return []
     items = [

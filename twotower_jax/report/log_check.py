@@ -25,27 +25,18 @@ from twotower_jax.run.loader import trains
 
 
 class Checked(NamedTuple):
-    """A log that was read, and its condition.
+    """A log that was read, and its condition."""
 
-    Attributes:
-      guess: the keys and columns that are understood.
-      config: the configuration that the log was read with, its split chosen.
-      log: the rows.
-      splits: what each method of splitting makes of it.
-      why: reason of the choice of the split.
-      coverage: {"item" or "user": share of the ids that the table of features has}.
-      baselines: {baseline: whether the training clicks are within its limit}.
-      now: seconds since 1970.
-    """
-
-    guess: Guess
-    config: Config
-    log: FunnelLog
-    splits: dict[str, SplitHealth]
-    why: str
+    guess: Guess  # the keys and columns that are understood
+    config: Config  # the configuration that the log was read with, its split chosen
+    log: FunnelLog  # the rows
+    splits: dict[str, SplitHealth]  # what each method of splitting makes of it
+    why: str  # reason of the choice of the split
+    # {"item" or "user": share of the ids that the table of features has}
     coverage: dict[str, float]
+    # {baseline: whether the training clicks are within its limit}
     baselines: dict[str, str]
-    now: float
+    now: float  # seconds since 1970
 
 
 def check_lines(checked: Checked) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -164,7 +155,7 @@ def _splits(checked: Checked) -> list[tuple[str, str]]:
 
 
 def _split(one: SplitHealth, checked: Checked) -> str:
-    """Return the sizes of the parts, and what does not count in the test."""
+    """The sizes of the parts, and what does not count in the test."""
     if not one.sizes:
         return f"not possible: it {one.reason.partition(' ')[2]}"
     sizes = ", ".join(f"{number:,} {part}" for part, number in one.sizes.items())
@@ -181,7 +172,7 @@ def _split(one: SplitHealth, checked: Checked) -> str:
 
 
 def _steps(checked: Checked) -> str:
-    """Return the number of steps of an epoch, and whether training has enough."""
+    """The number of steps of an epoch, and whether training has enough."""
     training, batch = checked.config.training, checked.config.training.batch_size
     number = checked.splits[checked.config.data.split].sizes["train"]
     steps = number // batch

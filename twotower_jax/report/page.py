@@ -79,12 +79,7 @@ def box(
     text: Sequence[int],
     long: bool = False,
 ) -> list[str]:
-    """HTML of a table that scrolls in its own box.
-
-    Examples:
-      >>> box(["arm", "seeds"], [["a < b", "3"]], text=(0,))[-2]
-      '<tr><td class="text arm">a &lt; b</td><td>3</td></tr>'
-    """
+    """HTML of a table that scrolls in its own box."""
     kinds = [' class="text"' if i in text else "" for i in range(len(heads))]
     cells = ['"text arm"' if i == text[0] else '"text"' for i in range(len(heads))]
     opened = [
@@ -104,27 +99,17 @@ def box(
 
 
 def _head_html(text: str) -> str:
-    """Return a heading that may break inside a metric or key: true_|recall@20."""
+    """A heading that may break inside a metric or key: true_|recall@20."""
     return re.sub(r"(?<=[._/])(?=\w)", "<wbr>", text_html(text))
 
 
 def note(text: str, kind: str = "soft") -> str:
-    """HTML of a paragraph.
-
-    Examples:
-      >>> note("3 < 5")
-      '<p class="soft">3 &lt; 5</p>'
-    """
+    """HTML of a paragraph."""
     return f'<p class="{kind}">{text_html(text)}</p>'
 
 
 def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
-    """HTML of a list of names with their values or meanings.
-
-    Examples:
-      >>> definitions({"Device": "cpu"})
-      ['<dl class="facts">', '<dt>Device</dt><dd>cpu</dd>', '</dl>']
-    """
+    """HTML of a list of names with their values or meanings."""
     lines = [
         f"<dt>{text_html(name)}</dt><dd>{text_html(text)}</dd>"
         for name, text in facts.items()

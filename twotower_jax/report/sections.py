@@ -60,7 +60,7 @@ def arms_section(study: Study, order: Sequence[str]) -> list[str]:
 
 
 def _interval_notes(study: Study) -> list[str]:
-    """Return the note about missing intervals, if any."""
+    """The note about missing intervals, if any."""
     if study.comparison.is_empty():
         return []
     text = interval_note(study.comparison, study.metric)
@@ -165,7 +165,7 @@ def stages_section(runs: Runs) -> list[str]:
 
 
 def _facts(study: Study, runs: pl.DataFrame, arms: int) -> dict[str, str]:
-    """Return the facts of all runs together by their names."""
+    """The facts of all runs together by their names."""
     finished, skipped = study.runs.finished, study.runs.skipped
     manifests = [run.manifest for run in finished]
     versions: dict[str, list[str]] = {}
@@ -189,7 +189,7 @@ def _facts(study: Study, runs: pl.DataFrame, arms: int) -> dict[str, str]:
 
 
 def _penalty(run: Run) -> str:
-    """Return the rows that the L2 penalty of a run covers."""
+    """The rows that the L2 penalty of a run covers."""
     optimizer = run.config.get("optimizer")
     if not isinstance(optimizer, dict) or not optimizer.get("l2"):
         return "none"
@@ -198,16 +198,16 @@ def _penalty(run: Run) -> str:
 
 
 def _source(config: dict[str, Any]) -> str:
-    """Return the name of the data of a run."""
+    """The name of the data of a run."""
     data = config.get("data")
     return str(data.get("source", "unknown")) if isinstance(data, dict) else "unknown"
 
 
 def _count(value: Any) -> str:
-    """Return a number with thousands separators, a dash without a number."""
+    """A number with thousands separators, a dash without a number."""
     return "-" if value is None else f"{value:,.0f}"
 
 
 def _distinct(values: Iterable[str]) -> str:
-    """Return the one value of all runs, or each of them."""
+    """The one value of all runs, or each of them."""
     return " or ".join(sorted(set(values)))

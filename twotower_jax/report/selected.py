@@ -42,7 +42,7 @@ def selection_section(runs: Runs, table: pl.DataFrame) -> list[str]:
 
 
 def _section(selection: Selection, names: dict[str, str]) -> list[str]:
-    """Return the text and the table of a selection."""
+    """The text and the table of a selection."""
     rows, notes = [], []
     for one in selection.arms:
         name = next((names[run] for run in one.runs if run in names), one.arm)
@@ -85,12 +85,12 @@ def _text(selection: Selection) -> str:
 
 
 def _axes(one: ArmChoice) -> str:
-    """Return the axes of an arm and their values."""
+    """The axes of an arm and their values."""
     return "; ".join(f"{k}: {', '.join(v)}" for k, v in one.axes.items()) or "none"
 
 
 def _tried(selection: Selection, one: ArmChoice) -> str:
-    """Return the number of points that an arm tried, of how many, and the failed."""
+    """The number of points that an arm tried, of how many, and the failed."""
     runs = len(selection.tune_seeds)
     failed = sum(len(trial.values) < runs for trial in one.trials)
     number = f"{len(one.trials)} of {grid_size(one.axes)}"
@@ -102,7 +102,7 @@ def _list(numbers: Sequence[int]) -> str:
 
 
 def _winner(one: ArmChoice) -> str:
-    """Return the chosen point as key=value, or the reason for none."""
+    """The chosen point as key=value, or the reason for none."""
     if one.chosen is None:
         return "nothing: no point was finished by all its runs"
     point = one.trials[one.chosen].point

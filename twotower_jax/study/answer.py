@@ -70,7 +70,7 @@ def _is_choice(study: Study, arm: str) -> bool:
 def _base_is_best(
     study: Study, value: float, compared: dict[str, dict[str, Any]]
 ) -> str:
-    """Return the sentence for a base arm that has the best mean."""
+    """The sentence for a base arm that has the best mean."""
     text = f"No other choice has a better {study.metric} than {study.base}, {value:.4f}"
     level = [arm for arm, row in compared.items() if _word(row) not in (BETTER, WORSE)]
     if not level:
@@ -79,7 +79,7 @@ def _base_is_best(
 
 
 def _difference(row: dict[str, Any]) -> str:
-    """Return a difference with its interval and verdict."""
+    """A difference with its interval and verdict."""
     text = difference_text(row)
     word = row["verdict"]
     if not word:

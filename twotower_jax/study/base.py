@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from twotower_jax.errors import InputError, closest
 from twotower_jax.study.controls import Contrast, contrast
-from twotower_jax.study.naming import is_baseline
-from twotower_jax.study.trained import trained_arms
+from twotower_jax.study.naming import is_baseline, trained_arms
 
 IN_BATCH_LOGQ = "in-batch + logQ"
 # Sections of the configuration that choose samples and loss: their defaults are
@@ -17,24 +16,14 @@ LOSS = ("name", "logq")
 
 
 class Base(NamedTuple):
-    """The base arm and the rule that chose it.
+    """The base arm and the rule that chose it."""
 
-    Attributes:
-      arm: its name; "" where no rule chooses one.
-      rule: why it is the base arm, or why there is none; a clause.
-    """
-
-    arm: str
-    rule: str
+    arm: str  # its name; "" where no rule chooses one
+    rule: str  # why it is the base arm, or why there is none; a clause
 
     @property
     def sentence(self) -> str:
-        """The sentence for the report; "" for a study of one arm.
-
-        Examples:
-          >>> Base("a", "it is in-batch + logQ").sentence
-          'The base arm is a: it is in-batch + logQ.'
-        """
+        """The sentence for the report; "" for a study of one arm."""
         if not self.rule:
             return ""
         return f"The base arm is {self.arm}: {self.rule}." if self.arm else self.rule
@@ -52,15 +41,6 @@ def choose_base(
     trained arms the base is the one with the fewest choices against this; of several,
     the one nearest to the defaults of all keys. Where two arms are equally near, there
     is no base arm.
-
-    Examples:
-      >>> none = {"loss": {"logq": {"correct": "none"}}}
-      >>> choose_base({"a": none, "z": {}})
-      Base(arm='z', rule='its samples and loss are in-batch + logQ')
-      >>> choose_base({"a": none, "z": {}}, recorded="a")
-      Base(arm='a', rule='the study names it')
-      >>> choose_base({str(t): {"loss": {"temperature": t}} for t in (0.1, 0.2)}).arm
-      ''
     """
     if requested is not None:
         _check_known(requested, configs)
@@ -74,7 +54,7 @@ def choose_base(
     if not arms:
         return Base("", _ask(configs))
     apart = {arm: _apart(config) for arm, config in arms.items()}
-    near = _least({arm: one[:2] for arm, one in apart.items()})
+    near = _least({arm: apart[arm][:2] for arm in arms})
     if len(near) > 1:
         near = _least({arm: contrast(arms[arm], {})[:2] for arm in near})
     if len(near) > 1:
@@ -86,7 +66,7 @@ def choose_base(
 
 
 def _apart(config: Mapping[str, Any]) -> Contrast:
-    """Return the contrast of an arm with itself on in-batch + logQ."""
+    """The contrast of an arm with itself on in-batch + logQ."""
     loss = config.get("loss")
     kept = {k: v for k, v in loss.items() if k not in LOSS} if loss else {}
     rest = {k: v for k, v in config.items() if k not in (*SAMPLES, "loss")}
@@ -94,9 +74,9 @@ def _apart(config: Mapping[str, Any]) -> Contrast:
 
 
 def _least(distances: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return the arms of the smallest distance."""
+    """The arms of the smallest distance."""
     least = min(distances.values())
-    return [arm for arm, one in distances.items() if one == least]
+    return [arm for arm, distance in distances.items() if distance == least]
 
 
 def _ask(arms: Collection[str]) -> str:
@@ -108,14 +88,14 @@ def _ask(arms: Collection[str]) -> str:
 
 
 def _check_known(requested: str, configs: Mapping[str, Any]) -> None:
-    """Raise InputError with the arms, the nearest name first, unless it is one."""
+    """Refuse an unknown arm; the nearest is listed first: a study can have many."""
     if requested in configs:
         return
-    arms = sorted(configs)
-    near = closest(requested, arms)
-    # The nearest first: a study can have many arms.
-    ratio = {arm: SequenceMatcher(None, requested, arm).ratio() for arm in arms}
-    listed = sorted(arms, key=lambda arm: -ratio[arm])
+    near = closest(requested, sorted(configs))
+    listed = sorted(
+        sorted(configs),
+        key=lambda arm: -SequenceMatcher(None, requested, arm).ratio(),
+    )
     raise InputError(
         f"the base arm {requested!r} has no finished run in this study"
         + (f" ({near})" if near else "")

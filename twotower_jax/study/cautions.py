@@ -50,7 +50,7 @@ def other_values(study: Study) -> str:
 
 
 def _differing(study: Study, arm: str, control: str) -> str:
-    """Return the tuned keys in which two arms differ, with both values."""
+    """The tuned keys in which two arms differ, with both values."""
     first, second = (
         flatten(next(iter(study.pairing.arms[name].values())).config)
         for name in (arm, control)
@@ -66,13 +66,7 @@ def _differing(study: Study, arm: str, control: str) -> str:
 
 
 def cautions(study: Study) -> list[str]:
-    """The warnings of a study, the gravest first.
-
-    Returns:
-      Sentences: no arm is better than a baseline, another base arm or none, untuned
-      arms, arms without a control or with other tuned values or numbers of negatives
-      than their control, arms that were not trained alike or enough, few seeds.
-    """
+    """The warnings of a study, the gravest first."""
     lines = [lost_to_baseline(study), study.missing_base]
     if len(study.pairing.arms) > 1:
         lines += [_untuned(study), *(one.warning for one in study.controls.values())]
@@ -132,7 +126,7 @@ def _untuned(study: Study) -> str:
 
 
 def _faults_of_tuning(study: Study) -> str:
-    """Return the arms whose settings carry no verdict, or an empty text."""
+    """The arms whose settings carry no verdict, or an empty text."""
     faults: dict[str, list[str]] = {}
     for arm, fault in study.tuning.faults.items():
         faults.setdefault(fault, []).append(arm)
@@ -166,7 +160,7 @@ def other_numbers(study: Study) -> str:
 
 
 def _idle_sources(study: Study) -> str:
-    """Return the arms whose bank or mining came too late, or an empty text."""
+    """The arms whose bank or mining came too late, or an empty text."""
     idle = idle_sources(study.runs)
     if not idle:
         return ""
@@ -177,7 +171,7 @@ def _idle_sources(study: Study) -> str:
 
 
 def _few_seeds(study: Study) -> str:
-    """Return the arms with too few seeds, or an empty text."""
+    """The arms with too few seeds, or an empty text."""
     few: dict[int, list[str]] = {}
     for arm, runs in study.pairing.arms.items():
         if len(runs) < SEEDS:

@@ -22,22 +22,16 @@ QUERIES = "queries.parquet"
 
 @dataclass(frozen=True)
 class Pairing:
-    """The runs of a study, ready for the comparison of any two arms.
+    """The runs of a study, ready for the comparison of any two arms."""
 
-    Attributes:
-      table: the result of `arms.study_table`.
-      arms: the runs of each arm by seed, arms by name.
-      queries: the metrics per query of each run that has them.
-      measured: the comparisons made so far, by metric, arm and reference.
-    """
-
-    table: pl.DataFrame
-    arms: dict[str, dict[int, Run]]
-    queries: dict[Path, pl.DataFrame]
+    table: pl.DataFrame  # the result of `arms.study_table`
+    arms: dict[str, dict[int, Run]]  # the runs of each arm by seed, arms by name
+    queries: dict[Path, pl.DataFrame]  # the metrics per query of each run that has them
+    # the comparisons made so far, by metric, arm and reference
     measured: dict[tuple[str, str, str], Difference] = field(default_factory=dict)
 
     def has(self, run: Run, metric: str) -> bool:
-        """Return whether a run has a metric per query."""
+        """Whether a run has a metric per query."""
         return run.path in self.queries and metric in self.queries[run.path].columns
 
 
@@ -58,7 +52,7 @@ def _name_and_seed(pair: tuple[str, Run]) -> tuple[str, int]:
 def _read_queries(
     finished: Sequence[Run], metrics: Sequence[str], split: str
 ) -> dict[Path, pl.DataFrame]:
-    """Return the metrics per query of each run that has them, in one order.
+    """The metrics per query of each run that has them, in one order.
 
     The columns that are not metrics (neither named in result.json nor fractional)
     identify a query; the n-th row of one identity is the same query in every run.
@@ -93,7 +87,7 @@ def _read_queries(
 
 
 def _read_frame(path: Path) -> pl.DataFrame:
-    """Return a parquet file; a table without columns where it cannot be read."""
+    """A parquet file; a table without columns where it cannot be read."""
     try:
         return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError):
@@ -135,7 +129,7 @@ def _sides(
 
 
 def _means(pairing: Pairing, metric: str, arm_name: str, reference: str) -> Difference:
-    """Return the difference of two arms in a metric without values per query."""
+    """The difference of two arms in a metric without values per query."""
     sides = pairing.arms[arm_name], pairing.arms[reference]
     shared = sorted(set(sides[0]) & set(sides[1]))
     means = [
@@ -152,7 +146,7 @@ def _values(
 
 
 def _mean(table: pl.DataFrame, metric: str, runs: Sequence[Run]) -> float:
-    """Return the mean of a metric over runs, NaN without a value."""
+    """The mean of a metric over runs, NaN without a value."""
     rows = table.filter(
         (pl.col("split") == main_split(table))
         & (pl.col("metric") == metric)
@@ -220,7 +214,7 @@ def compare_arms(
 
 
 def _cells(one: Difference, judged: Judgement) -> tuple[float | int | str, ...]:
-    """Return the values of COLUMNS after the metric."""
+    """The values of COLUMNS after the metric."""
     return (
         *(one.mean, one.base_mean, one.difference, one.interval.low, one.interval.high),
         *(judged.p, judged.p_holm, one.smallest, one.seeds, one.queries, one.over),

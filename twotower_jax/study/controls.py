@@ -21,55 +21,33 @@ SAMPLES = ("positives.", "negatives.")  # sections that choose the samples
 
 
 class Contrast(NamedTuple):
-    """The differences of two arms.
+    """The differences of two arms."""
 
-    Attributes:
-      choices: number of choices in which they differ; 0 where they train alike.
-      values: number of values in which they differ; replaced in-batch negatives are one
-        choice and two values.
-      keys: {dotted key: its two values}, of the keys that have an effect in both arms.
-      following: the keys with an effect in one arm only, which follow from the others.
-    """
-
-    choices: int
-    values: int
+    choices: int  # in which they differ; 0 where they train alike
+    values: int  # in which they differ: replaced in-batch negatives are one choice, two
+    # {dotted key: its two values}, of the keys that have an effect in both arms
     keys: dict[str, tuple[str, str]]
-    following: tuple[str, ...] = ()
+    following: tuple[str, ...] = ()  # keys with an effect in one arm, after the others
 
     @property
     def text(self) -> str:
-        """The keys with both values, then those that follow.
-
-        Examples:
-          >>> keys = {"negatives.hard.num": ("4", "0")}
-          >>> Contrast(1, 1, keys, ("negatives.hard.pool",)).text
-          'negatives.hard.num=4 against 0; with it negatives.hard.pool'
-        """
+        """The keys with both values, then those that follow."""
         if not self.keys:
             return "no key that has an effect"
         pairs = ", ".join(f"{k}={a} against {b}" for k, (a, b) in self.keys.items())
         return (
-            pairs + ("; with it " if self.following else "") + ", ".join(self.following)
+            f"{pairs}; with it {', '.join(self.following)}" if self.following else pairs
         )
 
 
 class Control(NamedTuple):
-    """The control of an arm.
-
-    Attributes:
-      arm: the arm.
-      control: the name of its control; None without one.
-      nearest: the control, or else the arm with the fewest differences; None where
-        there is no other arm.
-      contrast: the differences to the nearest arm.
-      declared: whether the study names the control itself.
-    """
+    """The control of an arm."""
 
     arm: str
-    control: str | None
-    nearest: str | None
-    contrast: Contrast
-    declared: bool = False
+    control: str | None  # its name
+    nearest: str | None  # the control, or else the arm with the fewest differences
+    contrast: Contrast  # with the nearest arm
+    declared: bool = False  # whether the study names it
 
     @property
     def warning(self) -> str:
@@ -97,10 +75,9 @@ def contrast(
 ) -> Contrast:
     """The differences of two configurations in keys and in choices.
 
-    Returns:
-      The differences. Their number of choices is the smaller one of two counts: by the
-      numbers of easy and of hard draws, or by the number of all draws and the share of
-      hard ones. In-batch negatives and the draws that replace them are one choice.
+    Their number of choices is the smaller one of two counts: by the numbers of easy and
+    of hard draws, or by the number of all draws and the share of hard ones. In-batch
+    negatives and the draws that replace them are one choice.
 
     Examples:
       >>> mixed = {"negatives": {"easy": {"num": 8}}}
@@ -110,22 +87,12 @@ def contrast(
       1
       >>> contrast(half, {}).choices  # in-batch negatives alone
       2
-      >>> contrast({"negatives": {**mixed["negatives"], "in_batch": False}}, {}).choices
-      1
     """
     return _contrast(_views(arm), _views(other), tuned)
 
 
 def negatives_of_a_row(config: Mapping[str, Any]) -> int:
-    """The number of negatives that each row of a training has, masked ones included.
-
-    Examples:
-      >>> negatives_of_a_row({"training": {"batch_size": 256}})
-      255
-      >>> slots = {"in_batch": False, "layout": "per_row", "easy": {"num": 8}}
-      >>> negatives_of_a_row({"negatives": slots})
-      8
-    """
+    """The number of negatives that each row of a training has, masked ones included."""
     values = all_values(config)
     if is_baseline(config) or whole_catalogue(values):
         return 0
@@ -134,15 +101,10 @@ def negatives_of_a_row(config: Mapping[str, Any]) -> int:
 
 
 class _Views(NamedTuple):
-    """The values of an arm that have an effect.
-
-    Attributes:
-      keys: by dotted key.
-      shares: the same, with draws as their number and the share of hard ones; None
-        where the numbers are none.
-    """
+    """The values of an arm that have an effect, as text."""
 
     keys: dict[str, str]
+    # With draws as their number and the share of hard ones; None without such numbers.
     shares: dict[str, str] | None
 
 
@@ -164,7 +126,7 @@ def _contrast(arm: _Views, other: _Views, tuned: Collection[str]) -> Contrast:
 
 
 def _views(config: Mapping[str, Any]) -> _Views:
-    """Return the values of a configuration that have an effect, as text."""
+    """The values of a configuration that have an effect."""
     idle, values = idle_keys(config), all_values(config)
     keys = {key: text for key, text in flatten(values).items() if key not in idle}
     shares = {key: text for key, text in keys.items() if key not in MIXED}
@@ -211,16 +173,12 @@ def choose_controls(
     The arms that differ in one choice form a graph. It is searched from the base, and
     an arm's control is the arm from which the search reaches it: first along choices of
     samples, then along few keys. An arm that is not reached has its own nearest
-    neighbour as control.
-
-    Examples:
-      >>> arms = {str(t): {"loss": {"temperature": t}} for t in (0.1, 0.2)}
-      >>> choose_controls(arms, "0.1")["0.2"].control
-      '0.1'
+    neighbour as control. A declared control may have no run.
     """
-    declared = declared or {}
     if not arms:
         return {}
+    named = (declared or {}).items()
+    declared = {a: one for a, one in named if a in arms and one in arms}
     root = base if base in arms else next(iter(arms))
     views = {arm: _views(config) for arm, config in arms.items()}
     contrasts = {
@@ -247,44 +205,35 @@ Contrasts = Mapping[tuple[str, str], Contrast]
 
 
 def _parents(arms: list[str], root: str, contrasts: Contrasts) -> dict[str, str]:
-    """Return {arm: its control} for the arms that have one: a tree from the root."""
+    """{arm: its control} of the arms that have one: a tree from the root."""
     parents: dict[str, str] = {}
     depth, left = {root: 0}, [arm for arm in arms if arm != root]
-    while left:
-        edge = _cheapest(left, list(depth), contrasts, depth)
-        # A group apart from the base: its first two arms are each other's control.
-        edge = edge or _cheapest(left, left, contrasts, depth)
-        if edge is None:
-            break
+
+    def cheapest(reached: list[str]) -> tuple[str, str] | None:
+        """The arm that is reached next and its control."""
+        edges = {
+            (arm, other): _cost(contrasts[arm, other], depth.get(other, 0))
+            for other in reached
+            for arm in left
+            if arm != other and contrasts[arm, other].choices <= 1
+        }
+        return min(edges, key=lambda edge: edges[edge], default=None)
+
+    # A group apart from the base: its first two arms are each other's control.
+    while left and (edge := cheapest(list(depth)) or cheapest(left)):
         arm, parents[arm] = edge[0], edge[1]
         depth[arm] = depth.get(edge[1], 0) + 1
         left.remove(arm)
     return parents
 
 
-def _cheapest(
-    left: list[str], reached: list[str], contrasts: Contrasts, depth: dict[str, int]
-) -> tuple[str, str] | None:
-    """Return the arm that is reached next and its control; None without a way."""
-    edges = {
-        (arm, other): _cost(contrasts[arm, other], depth.get(other, 0))
-        for other in reached
-        for arm in left
-        if arm != other and contrasts[arm, other].choices <= 1
-    }
-    return min(edges, key=lambda edge: edges[edge], default=None)
-
-
-def _cost(one: Contrast, depth: int) -> tuple[bool, int, int, int]:
-    """Return the order of the ways to an arm; the smallest is taken."""
-    of_samples = all(key.startswith(SAMPLES) for key in one.keys)
-    return not of_samples, one.values, depth, len(one.following)
+def _cost(contrast: Contrast, depth: int) -> tuple[bool, int, int, int]:
+    """The order of the ways to an arm; the smallest is taken."""
+    of_samples = all(key.startswith(SAMPLES) for key in contrast.keys)
+    return not of_samples, contrast.values, depth, len(contrast.following)
 
 
 def _nearest(arm: str, arms: Iterable[str], contrasts: Contrasts) -> str | None:
-    """Return the other arm with the fewest differences; None without one."""
-    return min(
-        (one for one in arms if one != arm),
-        key=lambda one: contrasts[arm, one][:2],
-        default=None,
-    )
+    """The other arm with the fewest differences."""
+    others = (other for other in arms if other != arm)
+    return min(others, key=lambda other: contrasts[arm, other][:2], default=None)

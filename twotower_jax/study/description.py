@@ -5,18 +5,18 @@ report without options.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from twotower_jax.config.convert import section_of
 from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import read_text, write_text
 from twotower_jax.errors import InputError, unknown
-from twotower_jax.registry import key
+from twotower_jax.registry import Key, check_keys, key
 
-FILE = "study.json"
+FILE, PREFIX = "study.json", "hydra.callbacks.study"
 TEXTS = ("question", "answer", "source", "metric", "base", "rival", "tuned")
 
 
@@ -65,8 +65,9 @@ class Description:
     )
     margin: float | None = key(
         None,
-        doc="share of a mean, above 0 and below 1, up to which arms are equivalent; "
-        "null: 0.02",
+        above=0,
+        high=1,
+        doc="share of a mean up to which arms are equivalent; null: 0.02",
         example="-m experiment=quickstart hydra.callbacks.study.margin=0.05",
     )
     controls: dict[str, str] | None = key(
@@ -84,51 +85,26 @@ class Description:
         "'hydra.callbacks.study.answer=Uniform slots are enough.'",
     )
 
-    def or_else(self, other: "Description") -> "Description":
-        """This description, with its missing parts taken from another.
+    def __post_init__(self) -> None:
+        check_keys(self, PREFIX)
 
-        Examples:
-          >>> mine, other = Description(base="bce"), Description("Why?", base="bpr")
-          >>> both = mine.or_else(other)
-          >>> both.question, both.base
-          ('Why?', 'bce')
-        """
+    def or_else(self, other: "Description") -> "Description":
+        """This description, with its missing parts taken from another."""
         given = {name: value for name, value in asdict(self).items() if value}
         return replace(other, **given)
 
 
-def described(given: Mapping[str, Any], key: str) -> Description:
-    """The description from values of the configuration.
-
-    Examples:
-      >>> made = described({"base": "in-batch", "margin": "0.05"}, "callbacks.study")
-      >>> made.base, made.margin
-      ('in-batch', 0.05)
-    """
-    names = [field.name for field in fields(Description)]
-    for name in given:
+def described(given: Mapping[str, Any]) -> Description:
+    """The description from values of the configuration; some may be numbers."""
+    names, values = [field.name for field in fields(Description)], dict(given)
+    for name, value in given.items():
         if name not in names:
-            raise unknown(f"a key of {key}", name, names)
-    values = {
-        name: str(value)
-        for name, value in given.items()
-        if name in TEXTS and value is not None
-    }
-    margin = check_margin(f"{key}.margin", given.get("margin"))
-    controls = _pairs(given.get("controls"), f"{key}.controls")
-    return Description(**values, margin=margin, controls=controls)
-
-
-def _pairs(controls: Any, key: str) -> dict[str, str] | None:
-    """Return {arm: its control} as texts; None without any."""
-    if controls is None:
-        return None
-    if not isinstance(controls, Mapping):
-        raise InputError(
-            f"{key}={controls} does not pair arms; give each arm its control, such as "
-            "{half hard: none hard}"
-        )
-    return {str(arm): str(control) for arm, control in controls.items()} or None
+            raise unknown(f"a key of {PREFIX}", name, names)
+        if name in TEXTS and value is not None:
+            values[name] = str(value)
+    if isinstance(pairs := values.get("controls"), Mapping):
+        values["controls"] = {str(arm): str(one) for arm, one in pairs.items()}
+    return section_of(Description, values, f"{PREFIX}.")
 
 
 def read_description(folder: str | Path) -> Description:
@@ -140,27 +116,13 @@ def read_description(folder: str | Path) -> Description:
         values = parse_json(read_text(path))
         names = {field.name for field in fields(Description)}
         known = {key: value for key, value in values.items() if key in names}
-        if not all(_has_its_type(key, value) for key, value in known.items()):
-            raise ValueError
+        return section_of(Description, known)
     except (OSError, ValueError, AttributeError):
         raise InputError(
             f"{path} is broken: question, answer, source, metric, base, rival and "
             "tuned must be texts, margin a number and controls pairs of arms; remove "
             "it, and give twotower report --question, --metric, --base"
         ) from None
-    return Description(**known)
-
-
-def _has_its_type(key: str, value: Any) -> bool:
-    """Return whether a value of study.json has the type of its key."""
-    if value is None:
-        return True
-    if key == "margin":
-        return isinstance(value, float) and 0 < value < 1
-    if key == "controls":
-        pairs = value.items() if isinstance(value, dict) else [(None, None)]
-        return all(isinstance(one, str) for pair in pairs for one in pair)
-    return isinstance(value, str)
 
 
 def first_description(given: Description, folders: Iterable[str | Path]) -> Description:
@@ -176,26 +138,13 @@ def write_description(description: Description, folder: str | Path) -> Path:
     return write_text(Path(folder) / FILE, text + "\n")
 
 
-def check_margin(key: str, margin: object) -> float | None:
-    """Return a margin as a number.
-
-    Examples:
-      >>> check_margin("--margin", "0.05")
-      0.05
-      >>> check_margin("--margin", 2)
-      Traceback (most recent call last):
-        ...
-      InputError: --margin=2 is not a share of the mean; give a number above 0 and ...
-    """
+def check_margin(option: str, margin: str | None) -> float | None:
+    """A margin from the text of an option."""
     if margin is None:
         return None
     try:
-        value = float(str(margin))
+        value = float(margin)
     except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise InputError(
-            f"{key}={margin} is not a share of the mean; give a number above 0 and "
-            "below 1, such as 0.02"
-        )
+        raise InputError(f"{option}={margin} is no number; give 0.02 or so") from None
+    Key("", above=0, high=1).check(option, value)
     return value

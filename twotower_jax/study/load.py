@@ -24,33 +24,22 @@ from twotower_jax.study.verdicts import MARGIN
 
 @dataclass(frozen=True)
 class Study:
-    """The content of the report, the figures and the console table.
+    """The content of the report, the figures and the console table."""
 
-    Attributes:
-      runs: the finished and the skipped runs.
-      pairing: the runs by arm and seed, and the table of all metrics.
-      metric: the primary metric, which at least one run has.
-      shown: the metrics of the tables, the primary one first.
-      base_rule: the base arm, which has a finished run, and the rule that chose it.
-      description: as given, completed from study.json of the folders.
-      tuning: whether the arms were tuned alike.
-      comparison: the arms against the base, a result of `comparison.compare_arms`.
-      controls: the control of each trained arm except the base.
-      controlled: the arms against their controls, as `comparison`.
-      rivalled: the arms against the described rival, as `comparison`; empty without a
-        finished run of it.
-    """
-
-    runs: Runs
-    pairing: Pairing
-    metric: str
-    shown: list[str]
+    runs: Runs  # the finished and the skipped runs
+    pairing: Pairing  # the runs by arm and seed, and the table of all metrics
+    metric: str  # the primary metric, which at least one run has
+    shown: list[str]  # the metrics of the tables, the primary one first
+    # the base arm, which has a finished run, and the rule that chose it
     base_rule: Base
-    description: Description
-    tuning: Tuning
+    description: Description  # as given, completed from study.json of the folders
+    tuning: Tuning  # whether the arms were tuned alike
+    # the arms against the base, a result of `comparison.compare_arms`
     comparison: pl.DataFrame
-    controls: dict[str, Control]
-    controlled: pl.DataFrame
+    controls: dict[str, Control]  # the control of each trained arm except the base
+    controlled: pl.DataFrame  # the arms against their controls, as `comparison`
+    # the arms against the described rival, as `comparison`; empty without a finished
+    # run of it
     rivalled: pl.DataFrame
 
     @property
@@ -131,7 +120,7 @@ def load_study(
 def _against(
     pairing: Pairing, metrics: Sequence[str], arm: str, margin: float, tuning: Tuning
 ) -> pl.DataFrame:
-    """Return the comparison of the other arms to one; an empty one for the name ""."""
+    """The comparison of the other arms to one; an empty one for the name ""."""
     others = {one: arm for one in pairing.arms if arm and one != arm}
     return compare_arms(pairing, metrics, others, margin, tuning.withheld)
 
@@ -139,7 +128,7 @@ def _against(
 def _controls(
     pairing: Pairing, base: str, tuning: Tuning, declared: dict[str, str]
 ) -> dict[str, Control]:
-    """Return the control of each trained arm; a declared one may have no run."""
+    """The control of each trained arm; a declared one may have no run."""
     configs = trained_arms(
         {arm: next(iter(runs.values())).config for arm, runs in pairing.arms.items()}
     )

@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower_jax.config.convert import family_of, idle_keys
+from twotower_jax.config.convert import all_values, family_of, idle_keys
 from twotower_jax.config.root import FAMILIES
 from twotower_jax.model.towers import BASELINES
+from twotower_jax.negatives.config import whole_catalogue
 
 # Keys that set the place, the name and the seed of a run, not its arm.
 NOT_DIFFERENCES = ("seed", "output", "name", "arm", "trackers", "baselines", "pause")
@@ -30,12 +31,7 @@ SWITCHES = {
 
 
 def flatten(config: dict[str, Any]) -> dict[str, str]:
-    """The values of a configuration by dotted key, without NOT_DIFFERENCES.
-
-    Examples:
-      >>> flatten({"seed": 3, "loss": {"name": "bpr", "logq": {"on": True}}})
-      {'loss.name': 'bpr', 'loss.logq.on': 'true'}
-    """
+    """The values of a configuration by dotted key, without NOT_DIFFERENCES."""
     flat: dict[str, str] = {}
 
     def visit(prefix: str, value: Any) -> None:
@@ -50,12 +46,7 @@ def flatten(config: dict[str, Any]) -> dict[str, str]:
 
 
 def identity(config: dict[str, Any]) -> str:
-    """A text that is equal for configurations which differ in seed and label alone.
-
-    Examples:
-      >>> identity({"seed": 0, "arm": "a", "k": 1}) == identity({"seed": 1, "k": 1})
-      True
-    """
+    """A text that is equal for configurations which differ in seed and label alone."""
     return json.dumps(sorted(flatten(config).items()))
 
 
@@ -73,12 +64,7 @@ def _show(value: Any) -> str:
 
 
 def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The dotted keys whose values differ between configurations, in their order.
-
-    Examples:
-      >>> differing_keys([{"loss": {"name": "bce", "k": 1}}, {"loss": {"name": "bpr"}}])
-      ['loss.name', 'loss.k']
-    """
+    """The dotted keys whose values differ between configurations, in their order."""
     flats = [flatten(config) for config in configs]
     keys = dict.fromkeys(key for flat in flats for key in flat)
     return [key for key in keys if len({flat.get(key) for flat in flats}) > 1]
@@ -86,8 +72,6 @@ def differing_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 def short_key(key: str) -> str:
     """A short name of a dotted key: without its group, or the group alone.
-
-    The key that chooses the method of a group is named as the group is.
 
     Examples:
       >>> [short_key(key) for key in ("loss.name", "loss.logq.correct", "loss.ratio")]
@@ -101,19 +85,14 @@ def short_key(key: str) -> str:
 
 
 def _short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return the short key of each key, the whole one where that is ambiguous."""
+    """The short key of each key, the whole one where that is ambiguous."""
     short = {key: short_key(key) for key in keys}
     taken = list(short.values())
     return {key: key if taken.count(word) > 1 else word for key, word in short.items()}
 
 
 def label(config: dict[str, Any]) -> str:
-    """The name given by the key `arm` on one line, or an empty text.
-
-    Examples:
-      >>> label({"arm": "in-batch\\n+ logQ"}), label({})
-      ('in-batch + logQ', '')
-    """
+    """The name given by the key `arm` on one line, or an empty text."""
     value = config.get("arm")
     return "" if value is None else _one_line(str(value))
 
@@ -127,14 +106,27 @@ def _one_line(text: str) -> str:
 
 
 def is_baseline(config: Mapping[str, Any]) -> bool:
-    """Whether the model of a configuration is one of the baselines.
-
-    Examples:
-      >>> is_baseline({"towers": {"kind": "popularity"}}), is_baseline({})
-      (True, False)
-    """
+    """Whether the model of a configuration is one of the baselines."""
     towers = config.get("towers")
     return isinstance(towers, dict) and towers.get("kind") in BASELINES
+
+
+def is_oracle(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration trains on the whole catalogue."""
+    return whole_catalogue(all_values(config))
+
+
+def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The arms that are choices of samples: neither baselines nor the full softmax.
+
+    The full softmax differs from any sampled loss in one choice, whatever its samples,
+    so it is a reference and no control.
+    """
+    return {
+        arm: config
+        for arm, config in configs.items()
+        if not is_baseline(config) and not is_oracle(config)
+    }
 
 
 def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
@@ -142,13 +134,6 @@ def name_arms(configs: Sequence[dict[str, Any]]) -> list[str]:
 
     Configurations that share a name without being equal get their differences
     appended, so that two arms are never merged into one.
-
-    Examples:
-      >>> arms = [{"loss": {"temperature": t}, "seed": 0} for t in (0.1, 0.2)]
-      >>> name_arms(arms)
-      ['temperature=0.1', 'temperature=0.2']
-      >>> name_arms([*arms, {"arm": "EASE", "towers": {"kind": "ease"}}])
-      ['temperature=0.1', 'temperature=0.2', 'EASE']
     """
     # The label is the whole name of a baseline: the axes of the arms do not apply.
     crossed = [

@@ -27,36 +27,18 @@ Point = dict[str, str]
 
 
 def grid_size(axes: Axes) -> int:
-    """The number of points of a grid.
-
-    Examples:
-      >>> grid_size({"loss.temperature": ["0.1", "0.2"], "optimizer": ["adam"]})
-      2
-    """
+    """The number of points of a grid."""
     return math.prod(map(len, axes.values()))
 
 
 def shuffled(points: list[Point], seed: int = 0) -> list[Point]:
-    """The points of a grid in an order of which every beginning is a sample.
-
-    Examples:
-      >>> points = grid_points({"rate": ["1", "2", "3"]})
-      >>> sorted(one["rate"] for one in shuffled(points)) == ["1", "2", "3"]
-      True
-    """
+    """The points of a grid in an order of which every beginning is a sample."""
     order = np.random.default_rng(seed).permutation(len(points))
     return [points[place] for place in order]
 
 
 def grid_points(axes: Axes, trials: int | None = None, seed: int = 0) -> list[Point]:
-    """The points of a grid in order, the last axis fastest, or a random part of them.
-
-    Examples:
-      >>> grid_points({"rate": ["1", "2"], "batch": ["64", "128"]})[1]
-      {'rate': '1', 'batch': '128'}
-      >>> grid_points({}, trials=12)
-      [{}]
-    """
+    """The points of a grid, the last axis fastest, or a random part of them."""
     places = range(grid_size(axes))
     if trials is not None and trials < len(places):
         rng = np.random.default_rng(seed)
@@ -71,17 +53,13 @@ FOLDER = ON_VALIDATION
 
 @dataclass(frozen=True)
 class Trial:
-    """The validation metric of one arm at one point of the grid.
+    """The validation metric of one arm at one point of the grid."""
 
-    Attributes:
-      point: the value of each axis, as on the command line.
-      values: the metric on validation, one per run that finished with a value.
-      left_at: the step at which the point was left, behind others of its arm; None
-        where its runs were trained to their ends, 0 where time ended before them.
-    """
-
-    point: Point
+    point: Point  # the value of each axis, as on the command line
+    # the metric on validation, one per run that finished with a value
     values: tuple[float, ...]
+    # the step at which the point was left, behind others of its arm; None where its
+    # runs were trained to their ends, 0 where time ended before them
     left_at: int | None = None
 
     @property
@@ -97,20 +75,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class ArmChoice:
-    """The trials of one arm and its choice.
+    """The trials of one arm and its choice."""
 
-    Attributes:
-      arm: its name.
-      axes: the values of each axis of its grid.
-      trials: one per point that was tried, in the order of the grid.
-      chosen: index of the best trial; None if all runs finished at no point.
-      runs: folder names of the chosen point's runs in the folder of the study.
-    """
-
-    arm: str
-    axes: Axes
-    trials: tuple[Trial, ...]
-    chosen: int | None
+    arm: str  # its name
+    axes: Axes  # the values of each axis of its grid
+    trials: tuple[Trial, ...]  # one per point that was tried, in the order of the grid
+    chosen: int | None  # index of the best trial; None if all runs finished at no point
+    # folder names of the chosen point's runs in the folder of the study
     runs: tuple[str, ...] = ()
 
     @property
@@ -126,22 +97,16 @@ class ArmChoice:
 
 @dataclass(frozen=True)
 class Selection:
-    """The selection of all arms of a study.
+    """The selection of all arms of a study."""
 
-    Attributes:
-      metric: the validation metric; larger is better.
-      tune_seeds, seeds: seeds of the runs on validation, and of those on test.
-      arms: the trials and the choice of each arm.
-      limit: the largest number of trials per arm; None for all points of each grid.
-      source: the file of the selection whose choices are carried to this study; None
-        where the arms were tuned here.
-    """
-
-    metric: str
-    tune_seeds: tuple[int, ...]
+    metric: str  # the validation metric; larger is better
+    tune_seeds: tuple[int, ...]  # seeds of the runs on validation, and of those on test
     seeds: tuple[int, ...]
-    arms: tuple[ArmChoice, ...]
+    arms: tuple[ArmChoice, ...]  # the trials and the choice of each arm
+    # the largest number of trials per arm; None for all points of each grid
     limit: int | None = None
+    # the file of the selection whose choices are carried to this study; None where the
+    # arms were tuned here
     source: str | None = None
 
     @property
@@ -162,10 +127,6 @@ def choose(trials: Sequence[Trial], runs: int) -> int | None:
 
     A trial counts only if all its runs have a value, and were trained to their ends.
     Otherwise a point that diverges for some seeds would be judged by its lucky seeds.
-
-    Examples:
-      >>> choose([Trial({}, (0.1, 0.2)), Trial({}, (0.9,)), Trial({}, (0.2, 0.2))], 2)
-      2
     """
     whole = [
         place
@@ -181,11 +142,6 @@ def edges(choice: ArmChoice) -> list[str]:
     A better value may lie beyond the end of the axis, so that the arm is not tuned
     yet. The limits of the key's own range do not count as ends. An arm whose
     trials are all equal has none either: the axes do not affect it.
-
-    Examples:
-      >>> trials = (Trial({"rate": "0.1"}, (0.5,)), Trial({"rate": "0.2"}, (0.6,)))
-      >>> edges(ArmChoice("bce", {"rate": ["0.1", "0.2"]}, trials, chosen=1))
-      ['rate=0.2 (largest)']
     """
     if choice.chosen is None or len({trial.values for trial in choice.trials}) == 1:
         return []
@@ -255,14 +211,7 @@ def read_selection(folder: Path) -> Selection | None:
 def tuning_sentence(
     arms: Mapping[str, ArmChoice], seeds: Sequence[int], sources: Sequence[str] = ()
 ) -> str:
-    """The number of trials per arm, their seeds, and the arms with smaller grids.
-
-    Examples:
-      >>> trials = (Trial({"rate": "1"}, (0.5,)), Trial({"rate": "2"}, (0.6,)))
-      >>> choice = ArmChoice("a", {"rate": ["1", "2", "3"]}, trials, 1)
-      >>> tuning_sentence({"a": choice}, [100])
-      'tuned: 2 trials per arm on validation, seeds 100'
-    """
+    """The number of trials per arm, their seeds, and the arms with smaller grids."""
     number = max((len(one.trials) for one in arms.values()), default=0)
     fewer = [
         f"{name} all {len(one.trials)} of its grid"

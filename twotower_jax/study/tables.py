@@ -40,13 +40,7 @@ SCHEMA = {
 
 
 def study_table(runs: Runs) -> pl.DataFrame:
-    """Tidy table of a study: one row per arm, seed, split and metric.
-
-    Returns:
-      Columns arm, seed, split, metric, value, seconds, examples (training examples),
-      examples_per_second and run (folder name), sorted by arm and seed; a value that
-      is not finite is null.
-    """
+    """Tidy table of a study: one row per arm, seed, split and metric."""
     names = name_arms([run.config for run in runs.finished])
     rows = []
     for name, run in sorted(
@@ -80,7 +74,7 @@ def idle_sources(runs: Runs) -> list[str]:
 
 
 def _cost(run: Run, cost: str) -> float | None:
-    """Return a cost of a run; its examples are steps times the batch size."""
+    """A cost of a run; its examples are steps times the batch size."""
     if cost != "examples":
         return _number(run.result.get(cost))
     training = run.config.get("training")
@@ -90,7 +84,7 @@ def _cost(run: Run, cost: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number as float, anything else as None."""
+    """A finite number as float, anything else as None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -103,18 +97,7 @@ def _number(value: Any) -> float | None:
 def summary(
     table: pl.DataFrame, metrics: Sequence[str], split: str = "test"
 ) -> pl.DataFrame:
-    """Mean and standard deviation over seeds of each arm and metric.
-
-    Examples:
-      >>> row = {"arm": "bce", "split": "test", "metric": "recall@20", "seconds": 9.0}
-      >>> row |= {"examples": 64.0, "examples_per_second": 7.0}
-      >>> table = pl.DataFrame(
-      ...     [row | {"run": "a", "value": 0.1}, row | {"run": "b", "value": 0.3}]
-      ... )
-      >>> arm, metric, mean, sd, seeds = summary(table, ["recall@20"]).row(0)
-      >>> round(mean, 3), round(sd, 3), seeds
-      (0.2, 0.141, 2)
-    """
+    """Mean and standard deviation over seeds of each arm and metric."""
     keys = ["arm", "metric"]
     rows = table.filter(pl.col("split") == split)
     once = table.unique("run", maintain_order=True).select("arm", *COSTS)
@@ -141,24 +124,13 @@ COST_DIGITS = {"seconds": ",.1f", "examples": ",.0f", "examples_per_second": ",.
 
 
 def main_split(table: pl.DataFrame) -> str:
-    """The reported split of a study: test if there is one, else valid.
-
-    Examples:
-      >>> main_split(pl.DataFrame({"split": ["valid", "test"]}))
-      'test'
-    """
+    """The reported split of a study: test if there is one, else valid."""
     splits = table["split"].unique(maintain_order=True).to_list()
     return next((split for split in ("test", "valid") if split in splits), splits[0])
 
 
 def main_metric(table: pl.DataFrame, requested: str | None = None) -> str:
-    """The requested metric, else recall@20, the first recall@k, or the first metric.
-
-    Examples:
-      >>> table = pl.DataFrame({"split": "test", "metric": ["ndcg@5", "recall@5"]})
-      >>> main_metric(table), main_metric(table, "ndcg@5")
-      ('recall@5', 'ndcg@5')
-    """
+    """The requested metric, else recall@20, the first recall@k, or the first metric."""
     rows = table.filter(pl.col("split") == main_split(table))
     metrics = rows["metric"].unique(maintain_order=True).to_list()
     if requested is None:
@@ -183,18 +155,7 @@ def rank_arms(table: pl.DataFrame, metric: str) -> list[str]:
 
 
 def requested_metrics(configs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The metrics that configurations ask for by their keys.
-
-    Returns:
-      ``training.metric``, recall at each cutoff of an ``evaluation.k`` that is not the
-      default, auc at each of ``evaluation.auc``, and uniform_recall at the cutoff of
-      ``training.metric`` where there are uniform exposures; each once.
-
-    Examples:
-      >>> config = {"training": {"metric": "map@5"}, "evaluation": {"k": [5]}}
-      >>> requested_metrics([config])
-      ['map@5', 'recall@5']
-    """
+    """The metrics that configurations ask for by their keys."""
     names: list[str] = []
     for config in configs:
         values = all_values(config)
@@ -215,11 +176,6 @@ def shown_metrics(
 
     The shown ones have the cutoff of the primary metric, or 20 if it has none. Slices
     are those of the primary metric, or those of recall if it has none.
-
-    Examples:
-      >>> metrics = ["recall@5", "recall@5/head", "coverage@5", "gini@5", "ndcg@20"]
-      >>> shown_metrics(pl.DataFrame({"split": "test", "metric": metrics}), "recall@5")
-      ['recall@5', 'recall@5/head', 'coverage@5']
     """
     cutoff = match[1] if (match := re.search(r"@(\d+)$", primary)) else "20"
     rows = table.filter(pl.col("split") == main_split(table))

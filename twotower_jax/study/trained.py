@@ -27,11 +27,6 @@ def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
 
     A baseline has no samples. The full softmax differs from any sampled loss in one
     choice, whatever its samples, so it is a reference and not a control.
-
-    Examples:
-      >>> oracle = {"loss": {"name": "full_softmax"}}
-      >>> list(trained_arms({"oracle": oracle, "in-batch": {}}))
-      ['in-batch']
     """
     return {
         arm: config
@@ -41,23 +36,12 @@ def trained_arms(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
 
 
 def is_oracle(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration trains on the whole catalogue.
-
-    Examples:
-      >>> is_oracle({"loss": {"name": "full_softmax"}}), is_oracle({})
-      (True, False)
-    """
+    """Whether a configuration trains on the whole catalogue."""
     return whole_catalogue(all_values(config))
 
 
 def training_mark(runs: Sequence[Run]) -> str:
-    """The mark of an arm in tables.
-
-    Returns:
-      "baseline"; "still learning" where the last validation is the best one in at least
-      half of the runs; "at its limit" where at least half of them were to be ended by
-      their patience and were not; else "".
-    """
+    """The mark of an arm in tables."""
     if all(is_baseline(run.config) for run in runs):
         return BASELINE
     if 2 * sum(map(_still_learning, runs)) >= len(runs):
@@ -66,7 +50,7 @@ def training_mark(runs: Sequence[Run]) -> str:
 
 
 def _still_learning(run: Run) -> bool:
-    """Return whether the last of a run's validations is its best."""
+    """Whether the last of a run's validations is its best."""
     result = run.result
     steps, best = result.get("steps"), result.get("best_step")
     validated = bool(result["metrics"].get("valid"))
@@ -74,7 +58,7 @@ def _still_learning(run: Run) -> bool:
 
 
 def _at_limit(run: Run) -> bool:
-    """Return whether a run with a patience went on to its last step."""
+    """Whether a run with a patience went on to its last step."""
     training = run.config.get("training")
     patience = training.get("patience", 0) if isinstance(training, dict) else 0
     validated = bool(run.result["metrics"].get("valid"))
@@ -113,7 +97,7 @@ def training_warnings(arms: Arms, references: Mapping[str, str]) -> list[str]:
 
 
 def _uneven(arm: Mapping[int, Run], other: Mapping[int, Run]) -> bool:
-    """Return whether two arms differ in steps other than by the same patience."""
+    """Whether two arms differ in steps other than by the same patience."""
     runs = [*arm.values(), *other.values()]
     if any(is_baseline(run.config) for run in runs):
         return False
@@ -137,7 +121,7 @@ def _patience(run: Run) -> Any:
 
 
 def _steps(runs: Mapping[int, Run]) -> float:
-    """Return the mean number of steps of an arm; 0 where it is not known."""
+    """The mean number of steps of an arm; 0 where it is not known."""
     steps = [run.result.get("steps") for run in runs.values()]
     known = [step for step in steps if isinstance(step, int)]
     return sum(known) / len(known) if known else 0.0

@@ -26,31 +26,20 @@ NOTHING_TO_TUNE = ("popularity",)
 
 
 class Tuning(NamedTuple):
-    """The tuning of a study.
+    """The tuning of a study."""
 
-    Attributes:
-      text: how the arms were tuned, or that they were not.
-      trials: number of trials of each arm, 0 for an untuned one. An arm that tried all
-        points of a grid smaller than the limit of trials has that limit, and one
-        without numbers to tune is not among them. None: all count as tuned alike.
-      keys: the tuned keys.
-      faults: {arm: the fault of its tuning} of the arms whose differences have no
-        verdict: CARRIED, FEW_SEEDS or AT_END.
-    """
-
-    text: str
+    text: str  # how the arms were tuned, or that they were not
+    # number of trials of each arm, 0 for an untuned one. An arm that tried all points
+    # of a grid smaller than the limit of trials has that limit, and one without numbers
+    # to tune is not among them. None: all count as tuned alike
     trials: dict[str, int] | None
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # the tuned keys
+    # {arm: the fault of its tuning} of the arms whose differences have no verdict:
+    # CARRIED, FEW_SEEDS or AT_END
     faults: Mapping[str, str] = MappingProxyType({})
 
     def withheld(self, arm: str, other: str) -> str:
-        """The reason why the difference of two arms has no verdict; "" with one.
-
-        Examples:
-          >>> tuning = Tuning("", {"a": 9, "b": 9, "c": 1}, faults={"b": AT_END})
-          >>> tuning.withheld("a", "c"), tuning.withheld("a", "b")
-          ('untuned', 'at the end of its grid')
-        """
+        """The reason why the difference of two arms has no verdict; "" with one."""
         if not self.alike(arm, other):
             return UNTUNED
         return self.faults.get(arm) or self.faults.get(other, "")
@@ -130,7 +119,7 @@ def _fault(
 
 
 def _is_seeded(run: Run) -> bool:
-    """Return whether another seed gives a run other numbers."""
+    """Whether another seed gives a run other numbers."""
     towers = run.config.get("towers")
     kind = towers.get("kind") if isinstance(towers, dict) else None
     return str(kind) not in BASELINES or BASELINES[str(kind)].seeded
@@ -141,7 +130,7 @@ def _text(
     choices: dict[str, ArmChoice],
     selections: Sequence[Selection],
 ) -> str:
-    """Return the numbers of trials, and the arms without any."""
+    """The numbers of trials, and the arms without any."""
     if not trials:
         return "Nothing to tune."
     if not choices:
@@ -158,7 +147,7 @@ def _text(
 
 
 def _choice(run: Run, selection: Selection | None) -> ArmChoice | None:
-    """Return the choice that a run is of, None where no selection chose it."""
+    """The choice that a run is of, None where no selection chose it."""
     for one in selection.arms if selection else ():
         if run.path.name in one.runs:
             return one
@@ -166,7 +155,7 @@ def _choice(run: Run, selection: Selection | None) -> ArmChoice | None:
 
 
 def _trials(choice: ArmChoice, limits: set[int | None]) -> int:
-    """Return the number of trials of an arm, the limit where its grid is smaller."""
+    """The number of trials of an arm, the limit where its grid is smaller."""
     (limit, *others) = limits
     if limit is not None and not others and choice.exhausted:
         return limit

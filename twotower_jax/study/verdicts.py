@@ -24,49 +24,31 @@ UNTUNED = "untuned"
 
 
 class Rules(NamedTuple):
-    """The rules of one verdict.
+    """The rules of one verdict."""
 
-    Attributes:
-      margin: share of the reference's mean up to which a difference is equivalent.
-      withheld: the reason for no verdict, such as UNTUNED; "" for a verdict.
-    """
-
+    # share of the reference's mean up to which a difference is equivalent
     margin: float = MARGIN
-    withheld: str = ""
+    withheld: str = ""  # the reason for no verdict, such as UNTUNED; "" for a verdict
 
 
 class Judgement(NamedTuple):
-    """The verdict of a difference among the others of its family.
+    """The verdict of a difference among the others of its family."""
 
-    Attributes:
-      word: the result of `verdict`.
-      p: the decisive p value.
-      p_holm: the same after Holm's correction.
-      joint: the 95 % interval at the level of Holm's test: it excludes 0 exactly where
-        p_holm is below 5 %.
-      ends: the interval that decides the word: the 90 % interval of "equivalent", else
-        the joint one.
-    """
-
-    word: str
-    p: float
-    p_holm: float
+    word: str  # the result of `verdict`
+    p: float  # the decisive p value
+    p_holm: float  # the same after Holm's correction
+    # the 95 % interval at the level of Holm's test: it excludes 0 exactly where p_holm
+    # is below 5 %
     joint: tuple[float, float]
+    # the interval that decides the word: the 90 % interval of "equivalent", else the
+    # joint one
     ends: tuple[float, float]
 
 
 def judge(
     differences: Sequence[Difference], rules: Sequence[Rules], larger: bool = True
 ) -> list[Judgement]:
-    """Verdicts of a family of differences, with the intervals that decide them.
-
-    Examples:
-      >>> from twotower_jax.study.statistics import compare
-      >>> base = np.tile(np.linspace(0.1, 0.3, 50), (3, 1))
-      >>> gain, tie = (compare(base + shift, base) for shift in (0.1, 0.001))
-      >>> [one.word for one in judge([gain, tie], [Rules()] * 2)]
-      ['better', 'better (within 2 %)']
-    """
+    """Verdicts of a family of differences, with the intervals that decide them."""
     ps = np.array([one.decisive_p for one in differences], float)
     found = []
     for one, rule, p, adjusted, level in zip(
@@ -80,7 +62,7 @@ def judge(
 
 
 def _joint(one: Difference, p_holm: float, level: float) -> tuple[float, float]:
-    """Return the interval at the level of a test; it holds 0 where p does not reject.
+    """The interval at the level of a test; it holds 0 where p does not reject.
 
     The permutation test alone may not reject: then the interval is extended to 0.
     """
@@ -137,12 +119,7 @@ def equivalent(one: Difference, margin: float = MARGIN) -> bool:
 
 
 def percent(share: float) -> str:
-    """A share in percent.
-
-    Examples:
-      >>> percent(0.02), percent(0.015)
-      ('2 %', '1.5 %')
-    """
+    """A share in percent."""
     return f"{100 * share:.3g} %"
 
 
@@ -257,5 +234,5 @@ def interval_note(
 
 
 def _number(value: float | None, spec: str) -> str:
-    """Return a formatted number, a dash for None."""
+    """A formatted number, a dash for None."""
     return "-" if value is None else f"{value:{spec}}"

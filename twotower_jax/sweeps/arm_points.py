@@ -57,19 +57,14 @@ class TuningRun(NamedTuple):
 
 
 def point_words(point: Point) -> list[str]:
-    """Return a point as overrides.
-
-    Examples:
-      >>> point_words({"loss.temperature": "0.1", "training.epochs": "2"})
-      ['loss.temperature=0.1', 'training.epochs=2']
-    """
+    """A point as overrides."""
     return [f"{key}={value}" for key, value in point.items()]
 
 
 def tuning_run(
     grid: ArmGrid, index: int, seed: int, pause: int | None = None
 ) -> TuningRun:
-    """Return the run of an arm at a point, evaluated on validation alone.
+    """The run of an arm at a point, evaluated on validation alone.
 
     It has a folder of its own, so that the folder of the study has winners only.
     """
@@ -85,7 +80,7 @@ def tuning_run(
 
 
 def valid_metric(config: Config, metric: str) -> float | None:
-    """Return a metric of a run on validation, None without a value.
+    """A metric of a run on validation, None without a value.
 
     At a pause it is the best validation up to there, whether the run has gone on or
     not: a sweep that is repeated judges as before.
@@ -105,7 +100,7 @@ def valid_metric(config: Config, metric: str) -> float | None:
 
 
 def test_runs(config: Config, seeds: Iterable[int]) -> tuple[str, ...]:
-    """Return the names of the folders of a winner's runs."""
+    """The names of the folders of a winner's runs."""
     return tuple(fingerprint(replace(config, seed=seed)) for seed in seeds)
 
 
@@ -119,7 +114,7 @@ def check_set_once(words: Iterable[str], grid: ArmGrid, option: str) -> None:
 
 
 def read_seed(text: str) -> int:
-    """Return a seed."""
+    """A seed."""
     try:
         return int(text)
     except ValueError:
@@ -129,11 +124,7 @@ def read_seed(text: str) -> int:
 
 
 def check_seeds(tuned: Sequence[int], seeds: Sequence[int]) -> None:
-    """Refuse seeds of the tuning that the test would use again.
-
-    Examples:
-      >>> check_seeds([100, 101], [0, 1])
-    """
+    """Refuse seeds of the tuning that the test would use again."""
     key = f"hydra.sweeper.tune_seeds={list(tuned)}"
     if not tuned:
         raise InputError(f"{key} is empty; give one or more seeds, such as [100,101]")
@@ -172,13 +163,7 @@ class AllAxes(NamedTuple):
     own: dict[str, Axes]  # axes of single arms, by name
 
     def of(self, names: Names) -> Axes:
-        """Return the axes of an arm; its own replace common ones of the same key.
-
-        Examples:
-          >>> axes = AllAxes({"rate": ["1", "2"]}, {"ease": {"l2": ["1"]}, "a": {}})
-          >>> axes.of(Names("two_tower", "a", None))
-          {'rate': ['1', '2']}
-        """
+        """The axes of an arm; its own replace common ones of the same key."""
         axes = {} if names.kind in BASELINES else dict(self.common)
         for name in dict.fromkeys(names):
             axes |= self.own.get(name or "", {})
@@ -186,7 +171,7 @@ class AllAxes(NamedTuple):
 
 
 def read_axes(options: Options) -> AllAxes:
-    """Return the axes of the options."""
+    """The axes of the options."""
     own = {
         str(name): _axes(f"hydra.sweeper.arm_tune.{name}", values)
         for name, values in options.arm_tune.items()
@@ -226,7 +211,7 @@ def check_axes(axes: AllAxes, arms: Iterable[Names]) -> None:
 
 
 def _axes(option: str, values: Any) -> Axes:
-    """Return the axes that one option holds, {key: values as on the command line}."""
+    """The axes that one option holds, {key: values as on the command line}."""
     if not isinstance(values, Mapping):
         raise InputError(
             f"{option}={values} holds no axes; write {option}={{loss.temperature:"
@@ -238,15 +223,7 @@ def _axes(option: str, values: Any) -> Axes:
 
 
 def check_axis(option: str, key: str) -> None:
-    """Refuse an axis that changes the data or the metric that validation compares.
-
-    Examples:
-      >>> check_axis("hydra.sweeper.tune", "loss.temperature")
-      >>> check_axis("hydra.sweeper.tune", "data.valid_share")
-      Traceback (most recent call last):
-        ...
-      InputError: hydra.sweeper.tune.data.valid_share cannot be tuned
-    """
+    """Refuse an axis that changes the data or the metric that validation compares."""
     if key.partition(".")[0] in NO_AXES:
         raise InputError(
             f"{option}.{key} cannot be tuned: validation compares models of "
@@ -256,7 +233,7 @@ def check_axis(option: str, key: str) -> None:
 
 
 def _axis(option: str, key: str, values: Any) -> list[str]:
-    """Return the distinct values of an axis, from `0.05,0.1` or a list."""
+    """The distinct values of an axis, from `0.05,0.1` or a list."""
     if isinstance(values, list):
         values = ",".join("null" if word is None else str(word) for word in values)
     if isinstance(values, Mapping):
@@ -356,7 +333,7 @@ def race(
 
 
 def _too_short(key: str, tried: int, points: int) -> str:
-    """Return a line about points for which the time was too short."""
+    """A line about points for which the time was too short."""
     return f"time for {tried} of {points} points; a larger {key} tries more"
 
 
@@ -384,7 +361,7 @@ def _judge(
     pause: int | None,
     validation: Validation,
 ) -> dict[Place, tuple[float, ...]]:
-    """Return the metric of each point, one value per run that finished with one."""
+    """The metric of each point, one value per run that finished with one."""
     runs = [
         (
             (arm, index),
@@ -411,7 +388,7 @@ def _better(
     eta: int,
     runs: int,
 ) -> dict[int, list[int]]:
-    """Return the points of each arm that go on, the best first."""
+    """The points of each arm that go on, the best first."""
     left: dict[int, list[int]] = {}
     for arm, grid in enumerate(grids):
         if is_exact(grid):

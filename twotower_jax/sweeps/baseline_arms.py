@@ -30,17 +30,17 @@ REPLACED = ("arms", "arm", "towers.kind")
 
 
 def adds_arms(hydra: Any) -> bool:
-    """Return whether the sweeper of a sweep has the baselines as arms."""
+    """Whether the sweeper of a sweep has the baselines as arms."""
     return hydra.sweeper["_target_"].endswith((".BasicSweeper", ".SelectSweeper"))
 
 
 def as_job(config: Config, hydra: Any) -> Config:
-    """Return the configuration of a job of a sweep, whose baselines are other jobs."""
+    """The configuration of a job of a sweep, whose baselines are other jobs."""
     return replace(config, baselines=False) if adds_arms(hydra) else config
 
 
 def baseline_words(jobs: Sequence[Words]) -> list[Words]:
-    """Return the overrides of the baselines of a sweep, the seeds of one together.
+    """The overrides of the baselines of a sweep, the seeds of one together.
 
     Examples:
       >>> jobs = [("name=a", f"loss.margin={m}", "seed=0") for m in (2, 3)]
@@ -59,7 +59,7 @@ def baseline_words(jobs: Sequence[Words]) -> list[Words]:
 
 
 def _keeps(word: str, common: set[str]) -> bool:
-    """Return whether an override of a job is one of its baselines too."""
+    """Whether an override of a job is one of its baselines too."""
     key = word.lstrip("+~").partition("=")[0]
     if key.startswith(READ):
         return True
@@ -69,7 +69,7 @@ def _keeps(word: str, common: set[str]) -> bool:
 def plan_baselines(
     jobs: Sequence[Words], arms: Sequence[Config]
 ) -> list[tuple[Words, Config]]:
-    """Return the baselines of a sweep that are not among its arms, with their words."""
+    """The baselines of a sweep that are not among its arms, with their words."""
     from twotower_jax.model.towers import baselines_for
 
     if not any(config.baselines for config in arms):
@@ -84,7 +84,7 @@ def plan_baselines(
 
 
 def composed(jobs: Sequence[Words]) -> list[tuple[Words, Config]]:
-    """Return the words and the configuration of each job that composes.
+    """The words and the configuration of each job that composes.
 
     Errors of composition are left to Hydra and to the jobs.
     """
@@ -149,7 +149,7 @@ def _run_in_turn(
 
 
 def fits(config: Config, load: Callable[[Config], Any], large: set[str]) -> bool:
-    """Return whether a baseline is within its limit, or was fitted before."""
+    """Whether a baseline is within its limit, or was fitted before."""
     from twotower_jax.run.loader import oversized
 
     reason = oversized(config, load(config))

@@ -144,10 +144,10 @@ class StudyCallback(Callback):
         self._baselines: list[Config] = []
 
     def _description(self) -> "Description":
-        """Return the description that the configuration gives."""
+        """The description that the configuration gives."""
         from twotower_jax.study.description import described
 
-        return described(self._given, "hydra.callbacks.study")
+        return described(self._given)
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """End a run whose folder would lie outside of ``output``, before it is made."""

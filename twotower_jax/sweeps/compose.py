@@ -59,7 +59,7 @@ class FilesOnce:
         self._anew, self._kept = make, functools.lru_cache(maxsize=KEPT)(make)
 
     def compose(self, words: Sequence[str]) -> DictConfig:
-        """Return the composed configuration of overrides, as `make` composes it."""
+        """The composed configuration of overrides, as `make` composes it."""
         parsed = OverridesParser.create().parse_overrides(list(words))
         values = [word for word in parsed if _is_value(word)]
         others = [word.input_line for word in parsed if word not in values]
@@ -76,7 +76,7 @@ class FilesOnce:
 
 
 def _is_value(word: Override) -> bool:
-    """Return whether an override sets a key, after all files have been read."""
+    """Whether an override sets a key, after all files have been read."""
     key, loader = word.key_or_group, GlobalHydra.instance().config_loader()
     return (
         word.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
@@ -147,7 +147,7 @@ COMMAND = "TWOTOWER_COMMAND"
 
 
 def compose_all(*words: str) -> DictConfig:
-    """Return the composed configuration of overrides, without ``hydra``."""
+    """The composed configuration of overrides, without ``hydra``."""
     return compose("config", overrides=list(words))
 
 
@@ -160,7 +160,7 @@ def keep_command() -> None:
 
 
 def command_line() -> str:
-    """Return the command that Hydra was started with."""
+    """The command that Hydra was started with."""
     return os.environ.get(COMMAND, "twotower train")
 
 
@@ -180,7 +180,7 @@ def open_words(overrides: Sequence[str]) -> list[str]:
 
 
 def to_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed one without ``hydra``."""
+    """The validated configuration of a composed one without ``hydra``."""
     if missing := sorted(OmegaConf.missing_keys(composed)):
         raise InputError(f"{missing[0]} has no value; set it: {missing[0]}=...")
     for key in _added(composed):
@@ -203,7 +203,7 @@ def _added(section: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """Return the configuration that ``twotower train`` makes of overrides."""
+    """The configuration that ``twotower train`` makes of overrides."""
     store_choices()
     with TURN, initialize_config_module(CONF, version_base="1.3"):
         check_groups(overrides)
@@ -211,7 +211,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
 
 
 def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
-    """Return the configurations of overrides whose values may be lists of choices."""
+    """The configurations of overrides whose values may be lists of choices."""
     parsed = OverridesParser.create().parse_overrides(open_words(overrides))
     check_number(parsed)
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
@@ -223,13 +223,13 @@ def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
 def compose_job(
     context: HydraContext, config: DictConfig, overrides: Sequence[str]
 ) -> DictConfig:
-    """Return the composed configuration of one job of a sweep, with ``hydra``."""
+    """The composed configuration of one job of a sweep, with ``hydra``."""
     check_groups(overrides)
     return context.config_loader.load_sweep_config(config, list(overrides))
 
 
 def job_config(composed: DictConfig) -> Config:
-    """Return the validated configuration of a composed job, which is left as it is."""
+    """The validated configuration of a composed job, which is left as it is."""
     job = copy.deepcopy(composed)
     with open_dict(job):
         del job["hydra"]

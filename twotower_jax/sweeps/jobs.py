@@ -124,7 +124,7 @@ class SweepState:
             self.pool.end()
 
     def is_here(self) -> bool:
-        """Return whether this process is that of the sweep; a fork of it is not."""
+        """Whether this process is that of the sweep; a fork of it is not."""
         return self.process == os.getpid()
 
     def fail(self, error: Exception) -> None:
@@ -143,7 +143,7 @@ class SweepState:
             raise DataError(reason)
 
     def repeated(self) -> list[str]:
-        """Return a line for each error of several jobs, which was printed once."""
+        """A line for each error of several jobs, which was printed once."""
         counts = Counter(map(str, self.failures))
         return [
             f"{number} runs failed alike: {text.partition(';')[0]}"
@@ -168,7 +168,7 @@ class SweepState:
         self.folders.add(Path(config.output) / config.name)
 
     def count_down(self, config: Config) -> str:
-        """Return the number of a job that has ended and the time left, if known."""
+        """The number of a job that has ended and the time left, if known."""
         if self.countdown is None or not self.is_here():
             return ""
         return self.countdown.ended(run_folder(config))
@@ -210,7 +210,7 @@ class Objective(float):
     outcome: JobOutcome
 
     def __new__(cls, value: float, outcome: JobOutcome) -> "Objective":
-        """Return the number with the outcome of its job."""
+        """The number with the outcome of its job."""
         objective = super().__new__(cls, value)
         objective.outcome = outcome
         return objective
@@ -221,26 +221,21 @@ class Objective(float):
 
 
 def _arrived(folder: str, error: str | None, wrong_input: bool) -> JobOutcome:
-    """Return an outcome that comes from another process, and note it."""
+    """An outcome that comes from another process, and note it."""
     outcome = JobOutcome(folder, error, wrong_input)
     SWEEP.note(outcome)
     return outcome
 
 
 def finished(value: float, folder: str) -> Objective:
-    """Return the value of a finished job for Hydra.
-
-    Examples:
-      >>> finished(0.25, "outputs/swept")
-      0.25
-    """
+    """The value of a finished job for Hydra."""
     outcome = JobOutcome(folder)
     SWEEP.note(outcome)
     return Objective(value, outcome)
 
 
 def failed(error: Exception) -> JobOutcome:
-    """Return the value of a failed job for Hydra; report the error.
+    """The value of a failed job for Hydra; report the error.
 
     In the process of the sweep the error is printed at once. In another process only
     the traceback of an unexpected error is printed.
@@ -254,7 +249,7 @@ def failed(error: Exception) -> JobOutcome:
 
 
 def _named(error: Exception) -> Exception:
-    """Return an OSError as a FileError with the remedy, and others unchanged."""
+    """An OSError as a FileError with the remedy, and others unchanged."""
     return file_error(error) if isinstance(error, OSError) else error
 
 

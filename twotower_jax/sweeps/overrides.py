@@ -66,7 +66,7 @@ def command_text(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Return a word as a shell reads it; double quotes are easier to read."""
+    """A word as a shell reads it; double quotes are easier to read."""
     if "'" in word and not set(word) & set('"$`\\!'):
         return f'"{word}"'
     return shlex.quote(word)
@@ -130,7 +130,7 @@ def check_config_dir(folder: Path | None, primary: str | None = None) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the configuration files below a folder, also behind links."""
+    """The configuration files below a folder, also behind links."""
     found = []
     for root, _, names in os.walk(folder, followlinks=True):
         if len(Path(root).relative_to(folder).parts) > DEEPEST:
@@ -183,14 +183,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse overrides that search files which name programs, or leave a study.
-
-    Examples:
-      >>> check_words(["hydra.sweep.subdir=../../z"])
-      Traceback (most recent call last):
-        ...
-      InputError: hydra.sweep.subdir=../../z: runs name their folders themselves; ...
-    """
+    """Refuse overrides that search files which name programs, or leave a study."""
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
         if key == "hydra.sweep.subdir":

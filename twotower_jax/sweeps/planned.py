@@ -62,7 +62,7 @@ def check_apart(arms: Sequence[Planned]) -> None:
 
 
 def _finished_configs(folder: Path) -> list[dict]:
-    """Return the configurations of the finished runs of a folder, if any."""
+    """The configurations of the finished runs of a folder, if any."""
     try:
         return [run.config for run in read_runs(folder).finished]
     except InputError:
@@ -108,7 +108,7 @@ def _check_earlier_labels(
 
 
 def evaluated_metrics(config: Config) -> list[str]:
-    """Return the metrics that a run of a configuration can have on test."""
+    """The metrics that a run of a configuration can have on test."""
     evaluation = config.evaluation
     scopes: set[Scope] = {"query", "catalogue", "rivals"}
     if SOURCES[config.data.source].has_truth and evaluation.truth:
@@ -138,12 +138,7 @@ def check_metric(metric: str | None, configs: Sequence[Config]) -> None:
 
 
 def check_base(base: str | None, names: Sequence[str]) -> None:
-    """Refuse a base arm that is not an arm of the study.
-
-    Examples:
-      >>> check_base("uniform", ["uniform", "in_batch"])
-      >>> check_base(None, [])
-    """
+    """Refuse a base arm that is not an arm of the study."""
     if base is not None:
         _check_arm(
             "hydra.callbacks.study.base", base, names, "null for in-batch + logQ"
@@ -151,15 +146,7 @@ def check_base(base: str | None, names: Sequence[str]) -> None:
 
 
 def check_controls(controls: Mapping[str, str] | None, names: Sequence[str]) -> None:
-    """Refuse a declared control between arms that the study does not have.
-
-    Examples:
-      >>> check_controls({"half hard": "none hard"}, ["half hard", "none hard"])
-      >>> check_controls({"a": "a"}, ["a", "b"])
-      Traceback (most recent call last):
-        ...
-      InputError: hydra.callbacks.study.controls: 'a' cannot be its own control; ...
-    """
+    """Refuse a declared control between arms that the study does not have."""
     key = "hydra.callbacks.study.controls"
     for arm, control in (controls or {}).items():
         for name in (arm, control):

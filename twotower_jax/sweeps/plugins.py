@@ -113,7 +113,7 @@ class FusedLauncher(KeepsSetup, Launcher):
 
 
 def _valid(job: DictConfig) -> Config | None:
-    """Return the job's configuration, None where its own task reports the error."""
+    """The job's configuration, None where its own task reports the error."""
     try:
         return as_job(job_config(job), job.hydra)
     except (InputError, OmegaConfBaseException):

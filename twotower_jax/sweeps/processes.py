@@ -105,7 +105,7 @@ class WorkerProcess:
             yield message
 
     def _started(self) -> Connection:
-        """Return the channel to the process, which is started where there is none."""
+        """The channel to the process, which is started where there is none."""
         if self._channel is None:
             self._channel, theirs = Pipe()
             words = (str(theirs.fileno()), ",".join(map(str, self.cores)))
@@ -165,7 +165,7 @@ class WorkerPool:
 
 
 def own_cores() -> set[int]:
-    """Return the numbers of the cores that this process may use."""
+    """The numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
@@ -226,7 +226,7 @@ class _Line:
 
 
 def sendable(error: BaseException) -> BaseException:
-    """Return an error that the sweep can read; of an unforeseen one, its message."""
+    """An error that the sweep can read; of an unforeseen one, its message."""
     if isinstance(error, OSError):
         error = file_error(error)
     if isinstance(error, (*EXPECTED, Stopped)):

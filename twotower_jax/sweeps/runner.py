@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
     text: str  # that the run has printed
 
     def get(self) -> dict[str, Any]:
-        """Return the result, or raise the error."""
+        """The result, or raise the error."""
         if self.result is None:
             raise self.error or AssertionError("a run ends with a result or an error")
         return self.result
@@ -116,7 +116,7 @@ def run_many(
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(own_cores())
 
 
@@ -258,7 +258,7 @@ class _Team:
 
 
 def _program_key(config: Config, read: Load) -> Hashable | None:
-    """Return the key of a run's compiled program; None where it trains alone.
+    """The key of a run's compiled program; None where it trains alone.
 
     Runs of one program differ in numbers only. A run that has nothing to train, is
     finished or has wrong input is alone.

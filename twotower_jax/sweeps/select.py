@@ -111,7 +111,7 @@ class Selecting:
     # --- arms ------------------------------------------------------------------------
 
     def _columns(self, arguments: list[str]) -> tuple[list[list[str]], tuple[int, ...]]:
-        """Return the overrides of each key except the seed, and the seeds."""
+        """The overrides of each key except the seed, and the seeds."""
         params = [f"{key}={values}" for key, values in self._options.params.items()]
         parsed = parse_sweep([*params, *arguments])
         self._given = {word.key_or_group for word in parsed}
@@ -124,7 +124,7 @@ class Selecting:
         return [column for column in columns if column not in seeded], seeds
 
     def _arm(self, words: tuple[str, ...]) -> Arm:
-        """Return an arm; refuse wrong input."""
+        """An arm; refuse wrong input."""
         job = compose_job(self._context, self._config, words)
         config = job_config(job)
         check_names(config)
@@ -132,7 +132,7 @@ class Selecting:
         return Arm(words, Names(config.towers.kind, config.arm, chosen), config)
 
     def _baselines(self, arms: list[Arm]) -> list[Arm]:
-        """Return the baselines that are not among the arms, with `baselines=true`."""
+        """The baselines that are not among the arms, with `baselines=true`."""
         if not any(arm.config.baselines for arm in arms):
             return []
         folders = {run_folder(arm.config) for arm in arms}
@@ -145,7 +145,7 @@ class Selecting:
         ]
 
     def _grid(self, arm: Arm, axes: Axes, points: list[Point]) -> ArmGrid:
-        """Return an arm at points; refuse wrong input at any of them."""
+        """An arm at points; refuse wrong input at any of them."""
         grid = ArmGrid(arm, axes, points, [])
         option = self._options.selection or "hydra.sweeper.tune or arm_tune"
         arm_points.check_set_once(self._given, grid, option)
@@ -163,7 +163,7 @@ class Selecting:
         planned.check_apart([(arm.words, arm.config) for arm in arms])
         given = OmegaConf.select(self._config, "hydra.callbacks.study") or {}
         given = {k: v for k, v in given.items() if k not in ("_target_", "objective")}
-        study = described(given, "hydra.callbacks.study")
+        study = described(given)
         planned.check_metric(study.metric, configs)
         named = dict(zip(names, map(to_dict, configs), strict=True))
         # Without labels, the names of arms include the points that are chosen later.
@@ -224,7 +224,7 @@ class Selecting:
     def _carried(
         self, arms: list[Arm], names: list[str], seeds: tuple[int, ...]
     ) -> tuple[Selection, list[ArmGrid]]:
-        """Return the choices of an earlier selection for these arms, and their points.
+        """The choices of an earlier selection for these arms, and their points.
 
         As `_tuned`, without any run.
         """
@@ -280,7 +280,7 @@ class Selecting:
 
 
 def _read_source(source: str) -> tuple[Path, Selection]:
-    """Return the file of an earlier selection, and its content."""
+    """The file of an earlier selection, and its content."""
     path = Path(source)
     path = path if path.name == FILE else path / FILE
     selection = read_selection(path.parent)
@@ -295,7 +295,7 @@ def _read_source(source: str) -> tuple[Path, Selection]:
 def _carried_choice(
     name: str, source: Mapping[str, ArmChoice], path: Path
 ) -> ArmChoice:
-    """Return the choice of an arm in an earlier selection."""
+    """The choice of an arm in an earlier selection."""
     if name not in source:
         near = closest(name, list(source))
         raise InputError(

@@ -93,7 +93,7 @@ def explained(words: Sequence[str]) -> Iterator[None]:
 
 
 def explain(error: Exception, words: Sequence[str]) -> str:
-    """Return the word that an error of Hydra is about, its reason, and the remedy."""
+    """The word that an error of Hydra is about, its reason, and the remedy."""
     if isinstance(error, MissingConfigException):
         return _missing_choice(error)
     first, *rest = str(error).splitlines() or [type(error).__name__]
@@ -136,12 +136,12 @@ def explain(error: Exception, words: Sequence[str]) -> str:
 
 
 def _key(word: str) -> str:
-    """Return the key, or the group, of an override."""
+    """The key, or the group, of an override."""
     return word.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def _is_about(word: str, key: str, reason: str) -> bool:
-    """Return whether an override sets a key, or chooses a file that a reason names."""
+    """Whether an override sets a key, or chooses a file that a reason names."""
     name, value = _key(word), word.partition("=")[2]
     if pattern := next((p for part, p, _ in REMEDIES if p and part in reason), ""):
         return bool(re.match(pattern, word))
@@ -154,7 +154,7 @@ def _remedy(reason: str) -> str:
 
 
 def _of_python(error: Exception, words: Sequence[str]) -> str:
-    """Return the message for an error of Python that Hydra raises about words."""
+    """The message for an error of Python that Hydra raises about words."""
     reason = " ".join(str(error).split())
     if isinstance(error, OSError):
         name = PurePath(str(error.filename)).name.removesuffix(".yaml")
@@ -176,7 +176,7 @@ def _of_python(error: Exception, words: Sequence[str]) -> str:
 
 
 def _missing_choice(error: MissingConfigException) -> str:
-    """Return the message for a choice of a group that has no file."""
+    """The message for a choice of a group that has no file."""
     text = " ".join(str(error).split("Config search path")[0].split())
     text = text.removeprefix("In 'config': ")
     if "hydra/launcher/" in text or "hydra/sweeper/" in text:
@@ -193,7 +193,7 @@ def _missing_choice(error: MissingConfigException) -> str:
 
 
 def _in_quotes(word: str) -> str:
-    """Return the remedy for a value that Hydra reads as more than a text."""
+    """The remedy for a value that Hydra reads as more than a text."""
     key, _, value = word.partition("=")
     inner = value.replace("'", r"\'")
     quoted = command_text([f"{key}='{inner}'"])
@@ -226,7 +226,7 @@ def _quoted(word: str) -> str:
 
 
 def parse_sweep(words: Sequence[str]) -> list[Override]:
-    """Return the parsed words of a sweep, of which each lists a value."""
+    """The parsed words of a sweep, of which each lists a value."""
     # glob(*) lists the files of a group, which the loader knows.
     loader: Any = GlobalHydra.instance().config_loader()
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))

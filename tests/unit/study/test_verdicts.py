@@ -82,11 +82,9 @@ def test_an_increase_is_worse_where_smaller_is_better():
     assert verdict(rise, 0.002, larger=False) == "worse"
 
 
-@pytest.mark.parametrize("margin", [0, 1, -0.1, "two", "nan", True, [0.1]])
+@pytest.mark.parametrize("margin", ["0", "1.5", "-0.1", "two", "nan"])
 def test_a_margin_that_is_not_a_share_is_refused(margin):
-    with pytest.raises(
-        InputError, match=r"--margin=.* is not a share of the mean; give"
-    ):
+    with pytest.raises(InputError, match=r"--margin.* give "):
         check_margin("--margin", margin)
 
 
