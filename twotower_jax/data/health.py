@@ -1,7 +1,8 @@
-"""Condition of a log: repeats, thin users, coverage of features, what splits drop."""
+"""Condition of a log: times, repeats, thin users, features, what splits drop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 
 from twotower_jax.data.config import SPLITS, DataConfig
 from twotower_jax.data.log import FunnelLog, Pairs, Stage
+from twotower_jax.data.parse import UNITS, unit
 from twotower_jax.data.sources import SOURCES
 from twotower_jax.data.split import split
 from twotower_jax.errors import InputError
@@ -210,3 +212,60 @@ def coverage(ids: pl.Series, table: pl.Series) -> float:
     """
     known = table.cast(pl.String).implode()
     return float(ids.cast(pl.String).is_in(known).to_numpy().mean())
+
+
+PER_SECOND = {name: 1e3**place for place, (name, _) in enumerate(UNITS)}
+DAY = 86_400.0
+
+
+def span(times: np.ndarray) -> str:
+    """First and last time as dates, or as numbers where they have no unit.
+
+    Examples:
+      >>> span(np.array([1.7e9, 1.7e9 + 86_400]))
+      '2023-11-14 to 2023-11-15 (1 day), in seconds'
+      >>> span(np.array([1.0, 7.0]))
+      '1 to 7, numbers without a unit'
+    """
+    if (name := unit(times)) is None:
+        return f"{times.min():g} to {times.max():g}, numbers without a unit"
+    seconds = times[times >= UNITS[0][1]] / PER_SECOND[name]
+    first, last = seconds.min(), seconds.max()
+    days = round((last - first) / DAY)
+    plural = "day" if days == 1 else "days"
+    return f"{_date(first)} to {_date(last)} ({days:,} {plural}), in {name}"
+
+
+def _date(seconds: float) -> str:
+    """Return the date of a time (UTC), such as 2024-05-31."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (ValueError, OverflowError):
+        return f"{seconds:g} s"
+
+
+def anomalies(times: np.ndarray, now: float) -> Iterator[str]:
+    """Anomalies of the times of a log, one sentence each.
+
+    Examples:
+      >>> list(anomalies(np.array([0, 1.7e9]), now=1.75e9))
+      ['1 of 2 rows dated 1970 or before, as if the time were missing']
+    """
+    if (times == times[0]).all():
+        yield "every row has the same time, so the times give no order"
+        return
+    if (name := unit(times)) is None:
+        return
+    seconds, rows = times / PER_SECOND[name], len(times)
+    if early := int((seconds < 366 * DAY).sum()):
+        text = f"{early:,} of {rows:,} rows dated 1970 or before"
+        yield f"{text}, as if the time were missing"
+    if late := int((seconds > now + DAY).sum()):
+        last = _date(float(seconds.max()))
+        yield f"{late:,} of {rows:,} rows in the future, up to {last}"
+    distinct = len(np.unique(times[: 10**6]))
+    if distinct <= 0.001 * min(rows, 10**6):
+        yield (
+            f"only {distinct:,} distinct times: rows of one time have no order, and a "
+            "temporal split keeps them together"
+        )

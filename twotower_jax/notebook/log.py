@@ -211,8 +211,8 @@ def _file(name: str, source: Any, output: Path) -> Path:
 def _log(path: Path, checked: "Checked", words: list[str]) -> Log:
     """Return the log that was understood."""
     from twotower_jax.commands.understand import composed
-    from twotower_jax.data.guess.clock import span
     from twotower_jax.data.guess.log import ROLES
+    from twotower_jax.data.health import span
     from twotower_jax.data.summary import describe_log
 
     counted, log = describe_log(checked.log), checked.log

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower_jax.config import Config
-from twotower_jax.data.guess.clock import anomalies, span
 from twotower_jax.data.guess.log import ROLES, Guess
 from twotower_jax.data.health import (
     COVERED,
     DISCARDED,
     REJECTED,
     SplitHealth,
+    anomalies,
     repeated_share,
     repeats_text,
+    span,
     studies,
     users_with_one,
 )

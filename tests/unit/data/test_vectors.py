@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 
 from twotower_jax.data.encode import encode_feature
-from twotower_jax.data.guess.layout import Layout, Sample
-from twotower_jax.data.guess.side import guess_side
+from twotower_jax.data.guess.profile import feature_kind, profile
 from twotower_jax.data.parse import to_vectors
 from twotower_jax.errors import InputError
 
@@ -46,9 +45,8 @@ def test_what_is_no_vector_is_refused_with_its_row(values, text):
         to_vectors(pl.Series(values), "items.csv", "text")
 
 
-def test_a_table_of_items_has_vectors_where_lists_hold_fractions(tmp_path):
+def test_lists_of_fractions_are_vectors():
     rows = {
-        "item": list(range(20)),
         "text": [[0.5, float(i)] for i in range(20)],
         "fixed": pl.Series([[i, 0.25] for i in range(20)], dtype=pl.Array(float, 2)),
         "bars": [f"{i}.5|-1|2" for i in range(20)],
@@ -56,10 +54,9 @@ def test_a_table_of_items_has_vectors_where_lists_hold_fractions(tmp_path):
         "tags": [[i % 3, 4] for i in range(20)],
         "words": [f"a{i % 4}|b" for i in range(20)],
     }
-    sample = Sample(pl.DataFrame(rows), Layout(), tmp_path / "items.parquet")
-    guess = guess_side(sample, "item", pl.Series(range(20)), "what")
-    kinds = dict.fromkeys(("text", "fixed", "bars", "printed"), "vector")
-    assert guess.kinds == kinds | {"tags": "multi", "words": "multi"}
+    kinds = {c.name: feature_kind(profile(c), 20) for c in pl.DataFrame(rows)}
+    vectors = dict.fromkeys(("text", "fixed", "bars", "printed"), "vector")
+    assert kinds == vectors | {"tags": "multi", "words": "multi"}
 
 
 def test_new_vectors_have_the_length_of_the_log():

@@ -1,4 +1,4 @@
-"""Layout of a file: its separators and its header, or the source that reads it."""
+"""Layout of a file: its separators and its header, and its first rows."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from twotower_jax.data.guess.profile import ROLES, role_score
+from twotower_jax.data.guess.names import ROLES, role_score
 from twotower_jax.data.sources.files import check_text, need_tables, read_table
 from twotower_jax.data.sources.layout import (
     BINARY,
@@ -22,16 +22,6 @@ from twotower_jax.errors import InputError
 
 SAMPLE = 100_000  # rows of the sample
 LINES = 1_000  # lines from which separator and header are guessed
-# Names of files in the folders of public data sets -> data.source that reads these.
-FILES = {
-    "behaviors.tsv": "mind",
-    "u.data": "movielens",
-    "ratings.dat": "movielens",
-    "paths_unfinished.tsv": "wikispeedia",
-    "paths_finished.tsv": "wikispeedia",
-    "train.txt": "lightgcn",
-    "test.txt": "lightgcn",
-}
 NEEDS = (
     "a log needs a column of users and one of items, and a table of --items or --users "
     "ids and features"
@@ -40,33 +30,11 @@ NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*")
 
 
 class Sample(NamedTuple):
-    """The first rows of a table.
-
-    Attributes:
-      frame: the rows.
-      layout: its separators and header, with those of the ending left None.
-      path: the file.
-    """
+    """The first rows of a table, and its layout."""
 
     frame: pl.DataFrame
     layout: Layout
     path: Path
-
-
-def known_source(path: Path) -> tuple[str, Path] | None:
-    """Source that reads the folder of a public data set, and the folder."""
-    folder = path if path.is_dir() else path.parent
-    names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
-    if path.is_dir() and {"ratings.csv", "movies.csv"} <= names:
-        return "movielens", folder
-    if path.suffix == ".inter" or (path.is_dir() and any(folder.glob("*.inter"))):
-        return "recbole", folder
-    for name in sorted(names) if path.is_dir() else [path.name]:
-        source = FILES.get(name)
-        whole = {"lightgcn": {"train.txt", "test.txt"}, "mind": {"news.tsv"}}
-        if source and whole.get(source, set()) <= names:
-            return source, folder
-    return None
 
 
 def read_sample(
@@ -85,9 +53,8 @@ def read_sample(
     frame = read_table(path, layout, rows=rows)
     if frame.width < 2:
         raise InputError(
-            f"{path}: has one column only, {frame.columns[0]!r}; {NEEDS}. Check "
-            "the separator of its fields "
-            f"(data.separator={', '.join(SEPARATORS)})"
+            f"{path}: has one column only, {frame.columns[0]!r}; {NEEDS}. Check the "
+            f"separator of its fields (data.separator={', '.join(SEPARATORS)})"
         )
     return Sample(frame if rows is None else frame.head(rows), layout, path)
 
@@ -97,12 +64,11 @@ def read_log_sample(path: Path, layout: Layout | None = None) -> Sample:
     if not path.is_dir():
         return read_sample(path, layout)
     files = need_tables(path, "data.path")
-    first = read_sample(files[0], layout)
-    frame = first.frame
+    frame, layout, _ = read_sample(files[0], layout)
     for file in files[1:]:
         if len(frame) >= SAMPLE:
             break
-        more = read_sample(file, first.layout, SAMPLE - len(frame)).frame
+        more = read_sample(file, layout, SAMPLE - len(frame)).frame
         try:
             frame = pl.concat([frame, more], how="diagonal_relaxed")
         except pl.exceptions.PolarsError as error:
@@ -110,7 +76,7 @@ def read_log_sample(path: Path, layout: Layout | None = None) -> Sample:
                 f"{file}: a column has another type than in the tables before it: "
                 f"{error}; write it with one type in all of them"
             ) from None
-    return Sample(frame, first.layout, path)
+    return Sample(frame, layout, path)
 
 
 def _lines(path: Path) -> list[str]:
@@ -135,7 +101,7 @@ def _lines(path: Path) -> list[str]:
     if not lines:
         raise InputError(f"{path}: holds empty lines only; give a file with rows")
     first = lines[0].lstrip().lower()
-    if first.startswith(("%pdf", "<!doctype", "<")):
+    if first.startswith(("%pdf", "<")):
         raise _no_table(path, f"it begins with {first[:20]!r}")
     empty = texts.head(50).str.contains("\x00", literal=True)
     if empty.any():
@@ -150,8 +116,15 @@ def _no_table(path: Path, reason: str) -> InputError:
     )
 
 
-def _refuse(lines: list[str], path: Path) -> None:
-    """Refuse fields separated by two colons, and comments."""
+def guess_layout(lines: list[str], path: Path) -> Layout:
+    """Separators and header of the lines of a text file.
+
+    Examples:
+      >>> guess_layout(["user;item", "1;2"], Path("a.csv"))
+      Layout(separator='semicolon', header=True, list_separator=None)
+      >>> guess_layout(["0 5 7 9", "1 3", "2 5 8"], Path("a.txt"))
+      Layout(separator='space', header=False, list_separator='space')
+    """
     if all("::" in line for line in lines):
         raise InputError(
             f"{path}: fields are separated by '::', as in MovieLens 1M and 10M; read "
@@ -162,18 +135,6 @@ def _refuse(lines: list[str], path: Path) -> None:
             f"{path}: begins with a comment ({lines[0][:40]!r}); remove the lines that "
             "begin with #: grep -v '^#' FILE > NEWFILE"
         )
-
-
-def guess_layout(lines: list[str], path: Path) -> Layout:
-    """Separators and header of the lines of a text file.
-
-    Examples:
-      >>> guess_layout(["user;item", "1;2"], Path("a.csv"))
-      Layout(separator='semicolon', header=True, list_separator=None)
-      >>> guess_layout(["0 5 7 9", "1 3", "2 5 8"], Path("a.txt"))
-      Layout(separator='space', header=False, list_separator='space')
-    """
-    _refuse(lines, path)
     default = TEXT.get(ending(path))
     try:
         name = _separator(lines, default)
@@ -182,19 +143,18 @@ def guess_layout(lines: list[str], path: Path) -> Layout:
             f"{path}: a field has more than {csv.field_size_limit():,} characters, so "
             f"the separator is not guessed; set data.separator={default or 'comma'}"
         ) from None
-    if name is None:
-        listed = _user_lines(lines)
-        if listed is None:
-            raise InputError(
-                f"{path}: has one column only; {NEEDS}. The separators that are "
-                f"tried: {', '.join(SEPARATORS)}"
-            )
-        split = (line.split(SEPARATORS[listed]) for line in [*lines[:2], ""][:2])
-        first, second = (any(map(_is_number, cells)) for cells in split)
-        header = second and not first
-        return Layout(listed, header, listed)
-    rows = list(csv.reader(lines, delimiter=SEPARATORS[name]))
-    return Layout(None if name == default else name, _has_header(rows))
+    if name is not None:
+        rows = list(csv.reader(lines, delimiter=SEPARATORS[name]))
+        return Layout(None if name == default else name, _has_header(rows))
+    listed = _user_lines(lines)
+    if listed is None:
+        raise InputError(
+            f"{path}: has one column only; {NEEDS}. The separators that are "
+            f"tried: {', '.join(SEPARATORS)}"
+        )
+    split = (line.split(SEPARATORS[listed]) for line in [*lines[:2], ""][:2])
+    first, second = (any(map(NUMBER.fullmatch, cells)) for cells in split)
+    return Layout(listed, second and not first, listed)
 
 
 def _separator(lines: list[str], default: str | None) -> str | None:
@@ -212,11 +172,9 @@ def _separator(lines: list[str], default: str | None) -> str | None:
             starts[name] = widths[0] == width
     # A decimal comma divides the rows of numbers, and not the names above them.
     fits = {name: fit for name, fit in fits.items() if starts[name]} or fits
-    others = {name: fit for name, fit in fits.items() if name != "space"} or fits
-    if not others:
-        return None
-    best = max(others, key=lambda name: others[name])
-    if default in others and others[default][0] > others[best][0] - 0.02:
+    fits = {name: fit for name, fit in fits.items() if name != "space"} or fits
+    best = max(fits, key=lambda name: fits[name], default=None)
+    if best and default in fits and fits[default][0] > fits[best][0] - 0.02:
         return default
     return best
 
@@ -225,21 +183,16 @@ def _user_lines(lines: list[str]) -> str | None:
     """Return the separator of lines ``user item item ...``, if they are such lines."""
     for name in ("space", "tab", "comma"):
         words = [line.split(SEPARATORS[name]) for line in lines]
-        users = [one[0] for one in words]
-        long = sum(len(one) > 1 for one in words)
-        if long > 0.5 * len(lines) and len(set(users)) == len(users):
+        lists = sum(len(row) > 1 for row in words)
+        if lists > 0.5 * len(lines) and len({row[0] for row in words}) == len(lines):
             return name
     return None
-
-
-def _is_number(cell: str) -> bool:
-    return NUMBER.fullmatch(cell) is not None
 
 
 def _has_header(rows: list[list[str]]) -> bool:
     """Return whether the first row names the columns."""
     first, rest = rows[0], rows[1:]
-    if any(_is_number(cell) or not cell.strip() for cell in first):
+    if any(NUMBER.fullmatch(cell) or not cell.strip() for cell in first):
         return False
     if any(role_score(cell, role) for cell in first for role in ROLES):
         return True

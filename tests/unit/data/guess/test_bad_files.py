@@ -28,12 +28,6 @@ BAD = {
         "has one column only; a log needs a column of users and one of items",
     ),
     "one column of a parquet": ("a.parquet", None, "has one column only, 'user'"),
-    "ids of two forms": (
-        "a.csv",
-        text("user,item", lambda i: (i % 7 if i % 2 else f"{i % 7}.0", i % 5)),
-        "column 'user' has ids of two forms, such as '1' and '0.0', which count as "
-        "different; write all of them as whole numbers",
-    ),
     "empty": ("a.csv", "", "is empty; give a file with rows"),
     "blank": ("a.csv", "\n\n\n", "give a file with rows"),
     "a page": ("a.csv", "<!DOCTYPE html>\n<html>\n", "is not a table: it begins with"),
@@ -80,16 +74,6 @@ def notes_of(folder, content):
     path = folder / "a.csv"
     path.write_text(content)
     return " ".join(guess_log(path, {}, {}).notes)
-
-
-def test_ids_that_differ_in_leading_zeros_are_noted(tmp_path):
-    rows = text("user,item", lambda i: (f"{i % 7:03}" if i % 3 else i % 7, i % 5))
-    notes = notes_of(tmp_path, rows)
-    assert "'user' has 7 ids with and without leading zeros ('001', '1')" in notes
-    assert "write them alike if they are the same" in notes
-    # Ids of one width may begin with zeros.
-    rows = text("user,item", lambda i: (f"{i % 7:03}" if i % 3 else f"B{i % 7}", i % 5))
-    assert "zeros" not in notes_of(tmp_path, rows)
 
 
 def test_a_time_of_numbers_and_dates_is_noted_with_both(tmp_path):

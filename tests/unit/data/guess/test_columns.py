@@ -332,15 +332,6 @@ def test_a_file_of_a_public_data_set_is_read_by_its_source(file, source, tmp_pat
     assert guess.source == source and guess.keys == {"path": str(path.parent)}
 
 
-def test_a_few_texts_among_numbers_are_noted(tmp_path):
-    path = tmp_path / "a.csv"
-    lines = [f"{i % 9},{i % 7}" for i in range(300)]
-    lines[17] = "unknown,3"
-    path.write_text("user,item\n" + "\n".join(lines) + "\n")
-    (note,) = guess_log(path, {}, {}).notes
-    assert "'user' has 1 texts among numbers" in note and "'unknown'" in note
-
-
 def test_a_place_of_few_values_is_not_taken_for_the_items(tmp_path):
     path = tmp_path / "a.csv"
     rows = (

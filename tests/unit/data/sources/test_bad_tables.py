@@ -9,7 +9,7 @@ import pytest
 from helpers.csv_tables import CSV, table, write
 from pyarrow import feather, parquet
 
-from twotower_jax.data.guess.columns import guess_roles
+from twotower_jax.data.guess.roles import guess_roles
 from twotower_jax.data.sources import load
 from twotower_jax.data.sources.files import read_table
 from twotower_jax.errors import InputError
