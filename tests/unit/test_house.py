@@ -55,6 +55,6 @@ def test_a_small_package_is_counted(tmp_path):
 def test_this_package_stays_small():
     """Lower a limit when the package shrinks; what grows it replaces something."""
     counts = HOUSE["measure"](ROOT / "twotower_jax")
-    assert counts["lines"] <= 46_900 and counts["files"] <= 256
+    assert counts["lines"] <= 45_600 and counts["files"] <= 255
     assert counts["tests for None in training, negatives, losses"] <= 40
     assert counts["modules in a ring of imports"] == 0

@@ -13,8 +13,8 @@ ROLES: dict[str, frozenset[str]] = {
         "user usr uid u who visitor customer client member reviewer rater reader "
         "player account buyer shopper consumer viewer listener subscriber person "
         "profile household msno student learner patient borrower playlist repo "
-        "repository project query device cookie gamer contributor author employee users "
-        "username login actor email"
+        "repository project query device cookie gamer contributor author employee "
+        "users username login actor email"
     ),
     "item": _set(
         "item iid i what product prod movie film asin article news song track video "
