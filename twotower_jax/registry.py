@@ -33,6 +33,7 @@ from typing import (
 )
 
 from twotower_jax.errors import InputError, unknown
+from twotower_jax.lazy import jax
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
@@ -151,6 +152,26 @@ def join(static: T, numbers: dict[str, Any]) -> T:
     for name, value in numbers.items():
         setattr(whole, name, value)
     return whole
+
+
+def as_tree(choice: T, number: Callable[[Any], Any]) -> T:
+    """The choice as a tree of JAX: its leaves are its numbers, made arrays."""
+    _register_tree(type(choice))
+    static, numbers = split(choice)
+    return join(static, jax.tree.map(number, numbers))
+
+
+@functools.cache
+def _register_tree(kind: type) -> None:
+    def flatten(choice: Any) -> tuple[Any, tuple[Any, Any]]:
+        static, numbers = split(choice)
+        return numbers.values(), (static, tuple(numbers))
+
+    def unflatten(form: tuple[Any, Any], numbers: Any) -> Any:
+        static, names = form
+        return join(static, dict(zip(names, numbers, strict=True)))
+
+    jax.tree_util.register_pytree_node(kind, flatten, unflatten)
 
 
 @functools.cache

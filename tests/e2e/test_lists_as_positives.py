@@ -76,7 +76,7 @@ def test_rows_weights_and_log_q_of_a_problem_are_those_of_both(tmp_path):
     np.testing.assert_allclose(weight[clicks:], 0.25 * weight[0], rtol=1e-6)
     counts = np.bincount(np.asarray(problem.data.item), minlength=data.log.num_items)
     assert counts[7] == data.counts[7] + number - clicks
-    stated = np.asarray(problem.program.hyper.log_q_batch)
+    stated = np.asarray(problem.program.log_q_batch)
     np.testing.assert_allclose(
         stated, log_effective(counts, np.ones(len(counts))), rtol=1e-6
     )

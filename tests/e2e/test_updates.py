@@ -197,8 +197,8 @@ def test_the_new_days_decide_frequencies_and_all_days_the_history(parent, tmp_pa
     all_counts = dict(known["item"].value_counts().iter_rows())
     assert data.popularity.tolist() == [all_counts.get(i, 0) for i in data.log.item_ids]
 
-    hyper = make_problem(config, data).program.hyper
-    share = np.exp(np.asarray(hyper.log_q_batch, np.float64))
+    program = make_problem(config, data).program
+    share = np.exp(np.asarray(program.log_q_batch, np.float64))
     np.testing.assert_allclose(share, data.counts / data.counts.sum(), atol=1e-6)
     queries = make_query_set(config, data, "valid")
     assert queries is not None and queries.seen is not None

@@ -5,13 +5,14 @@ sum over the items j != p (that are not masked) of exp(s_j), whatever the source
 """
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helpers.problems import as_loaded, small_problem, with_structure, with_times
+from helpers.problems import as_loaded, small_problem, with_program, with_times
 from twotower_jax.data.log import Stage
 from twotower_jax.losses.logits import column_terms
 from twotower_jax.negatives import masks
@@ -21,7 +22,7 @@ from twotower_jax.negatives.hard import HardRatio, RowSlots
 from twotower_jax.negatives.source import RowPools, Shared, Slots, no_pools
 from twotower_jax.training.batch_loss import batch_terms
 from twotower_jax.training.sources import mixture_of
-from twotower_jax.training.types import Program, TrainState
+from twotower_jax.training.types import TrainState
 
 ITEMS = 5
 # A positive of every user: user u clicked CLICKED[u]; q+ is 3/8, 2/8, 1/8, 1/8, 1/8.
@@ -76,7 +77,7 @@ def outcomes(*distributions):
 
 def estimate(program, train, rows, drawn, items, bank, ratio, has_pool):
     """Return sum_d exp(s_d - log N_d) over the draws of row 0 of the batch ``rows``."""
-    negatives, batch = program.structure.negatives, train.batch(rows)
+    negatives, batch = program.negatives, train.batch(rows)
     pool = no_pools(len(rows))
     if negatives.hard_num:
         place = jnp.where(has_pool, train.pools.of_row[rows], len(train.pools.item))
@@ -86,8 +87,7 @@ def estimate(program, train, rows, drawn, items, bank, ratio, has_pool):
         )
     samplers = {} if bank is None else {"bank": bank}
     state = TrainState(jnp.int32(5), {}, {}, samplers)
-    numbers = program.hyper._replace(hard_ratio=HardRatio(ratio, ratio, 0))
-    program = Program(program.structure, numbers)
+    program = replace(program, hard_ratio=HardRatio(ratio, ratio, 0))
     mixture = mixture_of(program, train, state)
 
     def of_source(source):
@@ -120,10 +120,10 @@ def expectation(keys, *, has_pool=True, ratio=None, positives=(), merged=False):
     available = keys.get("negatives__available", False)
     problem = small_problem(data(positives, timed=available), **keys)
     if not merged:
-        problem = with_structure(problem, merged_size=0)
-    negatives, hyper = problem.program.structure.negatives, problem.program.hyper
-    q_plus = np.exp(np.asarray(hyper.log_q_batch, float))
-    easy = np.exp(np.asarray(hyper.easy.log_q, float))
+        problem = with_program(problem, merged_size=0)
+    program, negatives = problem.program, problem.program.negatives
+    q_plus = np.exp(np.asarray(program.log_q_batch, float))
+    easy = np.exp(np.asarray(program.easy.log_q, float))
     pool = np.bincount(POOL_ITEM, minlength=ITEMS) / 4
     ratio_now = jnp.float32(0 if ratio is None else ratio)
     if available and negatives.per_row:
@@ -154,7 +154,7 @@ def estimates(program, train, values, ratio, has_pool, *, draws, chunk):
     for another ``masks.CHUNK``, which it reads.
     """
     assert chunk == masks.CHUNK
-    (m, k), negatives = draws, program.structure.negatives
+    (m, k), negatives = draws, program.negatives
 
     def one(value):
         # A row of the batch stands for its item: rows 0, 3, 5, 6, 7 are items 0 to 4.
@@ -164,7 +164,7 @@ def estimates(program, train, values, ratio, has_pool, *, draws, chunk):
         bank = None
         if negatives.bank:
             item = value[1 + m + k :].astype(jnp.int32)
-            log_q = program.hyper.log_q_batch[item]
+            log_q = program.log_q_batch[item]
             bank = Bank(
                 jnp.zeros((negatives.bank, 6)), item, log_q, jnp.zeros_like(item)
             )

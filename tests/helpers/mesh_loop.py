@@ -177,7 +177,7 @@ def catalogue(folder, meshes=((2, 4),)):
         problem = problem_of(mesh)
         with jax.set_mesh(problem.layout().mesh):
             params = problem.layout().put(problem.start()).params
-        model, entities = problem.program.structure.model, problem.data.entities
+        model, entities = problem.program.model, problem.data.entities
         items = spread_items(all_candidates(model, params, entities, ITEMS), ITEMS)
         users = make_queries(np.arange(USERS, dtype=np.int32), None)
         queries = all_queries(model, params, entities, users)

@@ -11,7 +11,6 @@ from twotower_jax.data.log import Feature, FunnelLog, Pairs, Split, Stage
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import make_problem
 from twotower_jax.training.problem import Problem
-from twotower_jax.training.types import Program
 
 
 def configure(**keys: Any) -> Config:
@@ -112,16 +111,9 @@ def zipf_clicks(users: int, items: int, number: int, seed: int = 0):
     return user, rng.choice(items, number, p=weights / weights.sum())
 
 
-def with_structure(problem: Problem, **changes: Any) -> Problem:
-    """Return the problem with changes of the static part of its program."""
-    structure = problem.program.structure._replace(**changes)
-    return problem._replace(program=Program(structure, problem.program.hyper))
-
-
-def with_numbers(problem: Problem, **changes: Any) -> Problem:
-    """Return the problem with changes of the numbers of its program."""
-    hyper = problem.program.hyper._replace(**changes)
-    return problem._replace(program=Program(problem.program.structure, hyper))
+def with_program(problem: Problem, **changes: Any) -> Problem:
+    """Return the problem with changes of its program."""
+    return problem._replace(program=replace(problem.program, **changes))
 
 
 def small_problem(data: Loaded, **keys: Any) -> Problem:

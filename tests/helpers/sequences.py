@@ -120,14 +120,13 @@ def slow_attention(xs, layer, heads):
 def query_vectors(problem, params, rows):
     """Return the query embeddings of rows in training."""
     state = problem.start()._replace(params=params)
-    structure = problem.program.structure
     rows = jnp.asarray(rows)
-    return _query_vectors(structure, problem.program, problem.data, state, rows)
+    return _query_vectors(problem.program, problem.data, state, rows)
 
 
-@partial(jax.jit, static_argnums=0, **CHEAP)
-def _query_vectors(structure, program, data, state, rows):
+@partial(jax.jit, **CHEAP)
+def _query_vectors(program, data, state, rows):
     inputs = batch_queries(program, data, state, data.batch(rows))
-    spec = structure.model.query
+    spec = program.model.query
     values = net.gather_rows(state.params["tables"], inputs)
     return net.encode("query", spec, state.params["dense"], values, inputs)

@@ -6,20 +6,21 @@ is differentiated as it stands. Only the draws themselves are the package's
 (`test_draws` compares them with their counts).
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_program, zipf_clicks
 from twotower_jax.data.log import Stage
 from twotower_jax.losses import SampledSoftmax
 from twotower_jax.model.tower import l2_normalize
 from twotower_jax.model.two_tower import query_inputs
 from twotower_jax.optimizers import Sgd
-from twotower_jax.registry import split
+from twotower_jax.registry import as_tree
 from twotower_jax.training.sources import draw
 from twotower_jax.training.step import init_state, run_steps
-from twotower_jax.training.types import Program
 
 USERS, ITEMS, CLICKS, BATCH, RATE, TEMPERATURE = 30, 40, 400, 16, 0.05, 0.1
 USER, ITEM = zipf_clicks(USERS, ITEMS, CLICKS)
@@ -51,14 +52,15 @@ def problem_of(**keys):
     return small_problem(DATA, **(SGD | keys))
 
 
-PLAIN = problem_of().program.structure
+PLAIN = problem_of().program
 
 
 def start(problem):
     """Return the state before the first step, of one program for all problems."""
-    structure, hyper = problem.program.structure, problem.program.hyper
-    plain = PLAIN._replace(model=structure.model, optimizer=structure.optimizer)
-    state = init_state(Program(plain, hyper), jnp.float32(problem.init_scale))
+    own = {
+        name: getattr(problem.program, name) for name in ("seed", "model", "optimizer")
+    }
+    state = init_state(replace(PLAIN, **own), jnp.float32(problem.init_scale))
     return state._replace(samplers=problem.start().samplers)
 
 
@@ -110,11 +112,14 @@ def listed(problem, state, rows):
     """Return negatives [B, n] of the rows: columns, then slots; and which count."""
     rows = np.asarray(rows)
     # Draws do not depend on these: one program for all.
-    parts = {"optimizer": split(Sgd())[0], "loss": split(SampledSoftmax())[0]}
-    program = with_structure(problem, **parts, correct="none").program
+    parts = {
+        "optimizer": as_tree(Sgd(), jnp.float32),
+        "loss": as_tree(SampledSoftmax(), jnp.float32),
+    }
+    program = with_program(problem, **parts, correct="none").program
     batch = problem.data.batch(jnp.asarray(rows))
     inputs = query_inputs(
-        program.structure.model, problem.data.entities, batch.queries, batch.items
+        program.model, problem.data.entities, batch.queries, batch.items
     )
     draws = DRAW(program, problem.data, state, batch, inputs)
     number = draws.columns.key.shape[0]

@@ -34,7 +34,7 @@ def problem_of(**changes):
 
 def all_scores(problem, params):
     """Return the cosines of all users and items, [users, items]."""
-    model, data = problem.program.structure.model, problem.data
+    model, data = problem.program.model, problem.data
     items = all_candidates(model, params, data.entities, ITEMS)
     queries = problem.memories[0].queries
     return np.asarray(all_queries(model, params, data.entities, queries) @ items.T)

@@ -265,5 +265,5 @@ def test_the_full_softmax_is_over_the_known_items():
 
 def test_off_leaves_program_and_data_as_they_were():
     problem = problem_of(negatives__available=False, negatives__easy__num=4)
-    assert problem.data.known is None and problem.program.hyper.known_mass == ()
+    assert problem.data.known is None and problem.program.known_mass == ()
     assert not configure().negatives.available

@@ -49,13 +49,11 @@ def trained(**keys):
 @jax.jit
 def chosen(program, data, state, rows):
     """Return the candidates [B, K, M] of a batch and the items chosen, [B, K]."""
-    batch, slots = data.batch(rows), program.structure.negatives.slots
-    key = keys.stream(program.hyper.seed, "negatives.hard", state.step)
+    batch, slots = data.batch(rows), program.negatives.slots
+    key = keys.stream(program.seed, "negatives.hard", state.step)
     law = easy_law(program, data)
     candidates = law.draw(key, batch, (batch.size, slots, CANDIDATES))
-    queries = query_inputs(
-        program.structure.model, data.entities, batch.queries, batch.items
-    )
+    queries = query_inputs(program.model, data.entities, batch.queries, batch.items)
     after = draw(program, data, state, batch, queries)
     return candidates, after.slots.items
 

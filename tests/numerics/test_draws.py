@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_program, zipf_clicks
 from helpers.quick import quick
 from scipy import stats
 
@@ -178,7 +178,7 @@ def test_log_q_is_exact_over_twelve_decades():
         negatives__easy__num=512,
         **PLAIN,
     )
-    problem = with_numbers(problem, easy=proposal)
+    problem = with_program(problem, easy=proposal)
     stated_log = np.log(every_item(problem, [7])[0])
     np.testing.assert_allclose(stated_log, exact + np.log(512), atol=4e-6)
 
@@ -305,7 +305,7 @@ def test_mixtures_with_hard_negatives_fit_their_expected_counts(layout, ratio):
     on = 1_024 if ratio is None or layout == "per_row" else 512 / max(share, 1 - share)
     batches = np.tile(np.array([POOLED, BARE], np.int32), (steps, 1))
     expected = every_item(problem, batches[0])
-    easy = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
+    easy = np.exp(np.asarray(problem.program.easy.log_q, float))
     by_hand = on * np.stack([(1 - share) * easy + share * pool_by_hand(), easy])
     np.testing.assert_allclose(expected, by_hand, rtol=2e-5)
     observed = drawn_counts(problem, batches, 2)
@@ -337,8 +337,8 @@ def test_all_sources_together_fit_the_sum_of_their_expected_counts():
     assert observed.sum() > 1e6
     assert p_value(observed, expected, steps * (15 + 240 + 40)) > 0.001
     # Without any one of the sources the fit is lost.
-    q_plus = np.exp(np.asarray(problem.program.hyper.log_q_batch, float))
-    easy = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
+    q_plus = np.exp(np.asarray(problem.program.log_q_batch, float))
+    easy = np.exp(np.asarray(problem.program.easy.log_q, float))
     for part in (15 * q_plus, 120 * easy, 40 * pool_by_hand()):
         other = np.maximum(expected - steps * part, 1e-9)
         other *= expected.sum() / other.sum()

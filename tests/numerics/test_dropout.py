@@ -81,7 +81,7 @@ def test_serving_drops_nothing():
     state = start(problem)
     found = [
         net.embed_queries(
-            one.program.structure.model,
+            one.program.model,
             state.params,
             one.data.entities,
             one.data.batch(jnp.arange(8)).queries,

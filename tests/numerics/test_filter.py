@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import configure, with_numbers
+from helpers.problems import configure, with_program
 from helpers.quick import quick
 from helpers.source_steps import (
     BATCH,
@@ -88,8 +88,7 @@ def test_the_loss_and_its_gradient_are_those_without_the_filtered_negatives(corr
     assert float(losses[0]) == pytest.approx(float(want), rel=1e-5)
     for name, table in after.params["tables"].items():
         moved = (
-            tables[name]
-            - problem.program.hyper.optimizer["learning_rate"] * (gradient[name])
+            tables[name] - problem.program.optimizer.learning_rate * (gradient[name])
         )
         np.testing.assert_allclose(table, moved, atol=2e-6)
 
@@ -129,7 +128,7 @@ def test_a_loss_ignores_filtered_negatives_and_stays_finite(loss):
 def test_a_row_whose_negatives_are_all_filtered_is_finite(loss):
     problem = problem_of(**EASY, **HARD, **FILTER, loss__name=loss)
     none = ScoreFilter(jnp.float32(-1e6), jnp.int32(0))
-    problem = with_numbers(problem, filters=(none,))
+    problem = with_program(problem, filters=(none,))
     state, rows = trained(problem), batches_of(problem, 2, 40)
     positive, _ = cosines(state, rows[0], np.zeros((BATCH, 1), int))
     assert (positive > 0).sum() > BATCH / 2

@@ -150,7 +150,7 @@ def earlier(row):
 )
 def test_vectors_equal_a_loop(case):
     problem = problem_of(**CASES[case])
-    model, params = problem.program.structure.model, some_params(problem)
+    model, params = problem.program.model, some_params(problem)
     rows = np.arange(60)
     batch = problem.data.batch(jnp.asarray(rows))
     entities = problem.data.entities
@@ -174,9 +174,7 @@ def gradient_of(problem, state, rows):
     """Return the gradient of the loss of a batch by all parameters, by autodiff."""
     program, data = problem.program, problem.data
     batch = data.batch(rows)
-    inputs = query_inputs(
-        program.structure.model, data.entities, batch.queries, batch.items
-    )
+    inputs = query_inputs(program.model, data.entities, batch.queries, batch.items)
     draws = draw(program, data, state, batch, inputs)
     both = batch_loss.tower_inputs(program, data, state, inputs, draws)
     context = batch_loss.Context(program, data, state, batch, draws, both)
@@ -221,7 +219,7 @@ def test_steps_equal_autodiff_of_whole_tables(case, chunk, monkeypatch):
         state, _ = step(problem.program, problem.data, state, jnp.asarray(rows))
     tables = state.params["tables"]
     assert ("query.history" in tables) == ("shared" not in case)
-    model = problem.program.structure.model
+    model = problem.program.model
     inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
     assert query_chunks.rows_of_chunk(model.query, inputs) == chunk
     for one, other in zip(
@@ -234,7 +232,7 @@ def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
     """Steps of the 30 queries as a whole and in chunks of 7."""
     resampled = {"positives__strategy": "power", "positives__exponent": 0.5}
     problem = problem_of(towers__history_pooling="transformer", **resampled)
-    model, batches = problem.program.structure.model, problem.order.batches(0, 2)
+    model, batches = problem.program.model, problem.order.batches(0, 2)
     inputs = query_inputs(model, problem.data.entities, *first_rows(problem))
     spec, ends = model.query.history.sequence, []
     for chunk in (0, 7):
@@ -246,7 +244,7 @@ def test_a_transformer_in_chunks_drops_the_same_numbers(monkeypatch):
         for rows in batches:
             state, loss = step(problem.program, problem.data, state, jnp.asarray(rows))
         ends.append((state.params, loss))
-    assert problem.program.hyper.dropout["sequence"] > 0
+    assert problem.program.dropout["sequence"] > 0
     for one, other in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import with_numbers
+from helpers.problems import with_program
 from helpers.quick import quick
 from helpers.source_steps import (
     BATCH,
@@ -135,7 +135,7 @@ def test_a_hard_ratio_that_has_come_to_zero_draws_easy_only(layout, optimizer):
         negatives__easy__num=6, negatives__hard_ratio=0.5, **HARD, **keys
     )
     zero = HardRatio(jnp.float32(0), jnp.float32(0), jnp.float32(0))
-    mixed = with_numbers(mixed, hard_ratio=zero)
+    mixed = with_program(mixed, hard_ratio=zero)
     batches = batches_of(mixed, 5)
     assert POOLED[batches].any() and not POOLED[batches].all()
     one, losses = go(mixed, start(mixed), batches)
@@ -206,7 +206,7 @@ def test_every_loss_falls_and_merged_columns_change_nothing(loss):
     batches = batches_of(problem, 5)
     state, first = go(problem, start(problem), batches)
     if loss != "full_softmax":
-        assert problem.program.structure.merged_size
+        assert problem.program.merged_size
         separate = problem_of(**keys)
         other, losses = go(separate, start(separate), batches)
         np.testing.assert_allclose(losses, first, rtol=1e-5)

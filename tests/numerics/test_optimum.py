@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.problems import configure, with_structure
+from helpers.problems import configure, with_program
 from helpers.quick import quick
 
 from twotower_jax.cards.arm import small_config
@@ -219,8 +219,8 @@ def test_without_a_mask_the_negatives_form_counts_the_positive_twice():
     keys = NEGATIVES | {"negatives__easy__num": 512, "negatives__in_batch": False}
     config = small_config(configure(**keys), world)
     problem = make_problem(config, world.loaded)
-    negatives = problem.program.structure.negatives._replace(mask="none")
-    unmasked = with_structure(problem, negatives=negatives)
+    negatives = problem.program.negatives._replace(mask="none")
+    unmasked = with_program(problem, negatives=negatives)
     drifts = [
         centred(find_optimum(one, world).scores - np.log(world.probability))
         for one in (problem, unmasked)

@@ -25,7 +25,7 @@ from helpers.problems import (
     as_loaded,
     configure,
     small_problem,
-    with_numbers,
+    with_program,
     zipf_clicks,
 )
 
@@ -141,7 +141,7 @@ def test_the_correction_is_not_divided_by_the_temperature():
     rows = np.arange(16, dtype=np.int32)
 
     def loss(temperature):
-        at = with_numbers(problem, log_temperature=jnp.log(temperature))
+        at = with_program(problem, log_temperature=jnp.log(temperature))
         start = state._replace(params=params)
         return float(step(at.program, at.data, start, rows)[1])
 

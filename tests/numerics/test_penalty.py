@@ -75,7 +75,7 @@ def test_an_example_has_the_weight_of_its_loss():
     strategy = {"positives__strategy": "power", "positives__exponent": 0.5}
     reweight = strategy | {"positives__reweight": True}
     rows, tables, got = moved_by_l2(reweight)
-    weight = problem_of(**reweight).program.hyper.positive_weight[0][ITEM[rows]]
+    weight = problem_of(**reweight).program.positive_weight[0][ITEM[rows]]
     assert weight.max() > 1.2 * weight.min()
     want = jax.grad(penalty)(tables, USER[rows], ITEM[rows], weight / weight.sum())
     for table, gradient in want.items():

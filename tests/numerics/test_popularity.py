@@ -26,7 +26,6 @@ from scipy import stats
 from twotower_jax.data.feed import make_queries
 from twotower_jax.model.two_tower import all_candidates, all_queries
 from twotower_jax.training.step import init_state, run_steps
-from twotower_jax.training.types import Program
 
 USERS, ITEMS, BATCH, STEPS = 10, 100, 128, 1_000
 SHARE = 1 / np.arange(1, ITEMS + 1)
@@ -54,24 +53,22 @@ def problem_of(**keys):
     return small_problem(DATA, **(defaults | keys))
 
 
-START = (
-    problem_of().program.structure
-)  # Model and optimizer are the same in every problem.
+START = problem_of().program  # the same start for every problem
 
 
 def learned(**keys):
     """Return learned scores of the items: mean over users of cosine / temperature."""
     problem = problem_of(**keys)
     program, scale = problem.program, jnp.float32(problem.init_scale)
-    state = init_state(Program(START, program.hyper), scale)
+    state = init_state(START, scale)
     rows = problem.order.batches(0, STEPS)
     state, losses = run_steps(program, problem.data, state, rows, np.int32(STEPS))
     assert np.mean(losses[-100:]) < np.mean(losses[:10]) - 0.1
     users = make_queries(np.arange(USERS, dtype=np.int32), None)
-    model, entities = program.structure.model, problem.data.entities
+    model, entities = program.model, problem.data.entities
     queries = np.asarray(all_queries(model, state.params, entities, users), float)
     items = np.asarray(all_candidates(model, state.params, entities, ITEMS), float)
-    temperature = float(jnp.exp(program.hyper.log_temperature))
+    temperature = float(jnp.exp(program.log_temperature))
     return (queries @ items.T).mean(axis=0) / temperature
 
 

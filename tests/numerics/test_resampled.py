@@ -59,7 +59,7 @@ def at_scores(problem):
 def chosen(problem, state, rows, pools=None):
     """Return the draws of a batch after the choice; ``pools`` replace drawn ones."""
     batch = problem.data.batch(jnp.asarray(rows))
-    model, entities = problem.program.structure.model, problem.data.entities
+    model, entities = problem.program.model, problem.data.entities
     queries = query_inputs(model, entities, batch.queries, batch.items)
     arguments = problem.program, problem.data, state, batch, queries
     if pools is None:
@@ -72,7 +72,7 @@ def chosen(problem, state, rows, pools=None):
             of_pool = shape == pools.shape and bool(key == hard)
             return jnp.asarray(pools) if of_pool else draws_of(law, key, batch, shape)
 
-        hard = keys.stream(problem.program.hyper.seed, "negatives.hard", state.step)
+        hard = keys.stream(problem.program.seed, "negatives.hard", state.step)
         patch.setattr(EasyLaw, "draw", given)
         return batch, draw(*arguments)
 
@@ -89,7 +89,7 @@ def estimates(problem, state, pools, items):
 
 def enumerated(problem, easy_num):
     """Return the mean of the estimate over all pools of two and all draws."""
-    q = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
+    q = np.exp(np.asarray(problem.program.easy.log_q, float))
     outcomes, chances = [], []
     for pool in itertools.product(range(ITEMS), repeat=2):
         weight = np.array([np.exp(SCORES[j]) / q[j] * (j != OWN) for j in pool])
@@ -115,7 +115,7 @@ def test_beside_easy_draws_the_corrected_sum_is_unbiased(easy):
 
 def test_alone_the_corrected_sum_is_unbiased():
     problem = problem_of(negatives__hard__candidate_num=2)
-    assert problem.program.structure.negatives.only_hard
+    assert problem.program.negatives.only_hard
     others = np.exp(SCORES).sum() - np.exp(SCORES[OWN])
     assert enumerated(problem, 0) == pytest.approx(others, rel=1e-5)
 
@@ -143,7 +143,7 @@ def test_draws_follow_the_softmax_within_their_pool():
     )
     hard = np.asarray(draws.slots.items)[np.asarray(draws.slots.is_hard)]
     share = np.bincount(hard, minlength=ITEMS) / len(hard)
-    q = np.exp(np.asarray(problem.program.hyper.easy.log_q, float))
+    q = np.exp(np.asarray(problem.program.easy.log_q, float))
     weight = np.bincount(pool, minlength=ITEMS) * np.exp(SCORES) / q
     weight[OWN] = 0
     want = weight / weight.sum()

@@ -51,7 +51,7 @@ def views_at(problem, state):
     (term,) = problem.program.terms
     drawn, inputs = term_inputs(term, problem.program, problem.data, state)
     count = len(drawn) // 2
-    names = [f.name for f in problem.program.structure.model.candidate.features]
+    names = [f.name for f in problem.program.model.candidate.features]
     first = set()
     for name in names:
         if name == "price":

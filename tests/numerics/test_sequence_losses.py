@@ -40,11 +40,11 @@ QUICK = ("mixed + logQ, user positives",)
 
 def logits_of(problem, row_items, users, code, draws, counts):
     """Yield (item, log expected count) of the negatives of each row of a batch."""
-    structure, every = problem.program.structure, range(BATCH)
-    negatives, correct = structure.negatives, structure.correct
+    program, every = problem.program, range(BATCH)
+    negatives, correct = program.negatives, program.correct
     own = [[j for j in every if j != i and code[j] == code[i]] for i in every]
     others = BATCH - 1 - np.mean([len(rows) for rows in own])
-    share = np.exp(np.asarray(problem.program.hyper.log_q_batch, np.float64))
+    share = np.exp(np.asarray(problem.program.log_q_batch, np.float64))
 
     def log_count(i, item):
         count = 0.0
@@ -72,11 +72,11 @@ def logits_of(problem, row_items, users, code, draws, counts):
 
 def slow_loss(problem, params, rows):
     """Return the mean loss of a batch, position by position."""
-    data, structure = problem.data, problem.program.structure
+    data, program = problem.data, problem.program
     state = problem.start()
     draws = draw(problem.program, data, state, data.batch(rows))
     columns = draws.columns.encode_ids[: draws.columns.log_mult.shape[0]]
-    in_batch = BATCH if structure.negatives.in_batch else 0
+    in_batch = BATCH if program.negatives.in_batch else 0
     easy = np.asarray(columns).tolist()[in_batch:]
     host, rows = jax.tree.map(np.asarray, params), np.asarray(rows)
     items = np.asarray(data.item)[rows].tolist()
@@ -84,7 +84,7 @@ def slow_loss(problem, params, rows):
     seen, table = seen_by(problem), host["tables"]["candidate.id"]
     known = {user: set(items_of(user)) for user in set(users)}
     queries = [slow_vector(seen[row], host, 1) / 0.5 for row in rows]
-    if structure.loss.name == "full_softmax":
+    if program.loss.name == "full_softmax":
         scores = np.array(queries) @ table.T
         top = np.log(np.exp(scores).sum(axis=1))
         return np.mean([t - s[i] for t, s, i in zip(top, scores, items, strict=True)])
@@ -94,7 +94,7 @@ def slow_loss(problem, params, rows):
     for query, item, (negatives, own) in zip(queries, items, pairs, strict=True):
         positive = query @ table[item] - own
         logits = np.array([query @ table[j] - count for j, count in negatives])
-        if structure.loss.name == "bce":
+        if program.loss.name == "bce":
             softplus = np.log1p(np.exp(logits))
             # Negatives weigh as much as a ratio of 2 asks for.
             loss = np.log1p(np.exp(-positive)) + 2 * softplus.mean()
@@ -148,7 +148,7 @@ def test_expected_counts_are_the_means_over_batches():
     for pairs in (own, other):
         assert counted[pairs].sum() == pytest.approx(found[pairs].sum(), rel=0.02)
     # Items of the own sequence are there more often than as draws from q+ alone.
-    share = np.exp(np.asarray(program.hyper.log_q_batch))
+    share = np.exp(np.asarray(program.log_q_batch))
     drawn = (size - 1) * share[None, :] * number * size / len(item)
     assert counted[own].sum() > 1.1 * (drawn * own).sum()
 

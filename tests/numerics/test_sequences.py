@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, configure, with_structure
+from helpers.problems import as_loaded, configure, with_program
 from helpers.quick import quick
 from helpers.sequences import (
     ITEM,
@@ -74,8 +74,8 @@ def test_rows_end_to_end_train_like_rows_one_by_one(way):
     easy = {"negatives__in_batch": False, "negatives__easy__num": 8}
     sgd = {"optimizer__name": "sgd", "optimizer__learning_rate": 0.02}
     joined = problem_of(**WAYS[way], **easy, **sgd, optimizer__l2=0.01)
-    assert joined.program.structure.end_to_end
-    single = with_structure(joined, end_to_end=False)
+    assert joined.program.end_to_end
+    single = with_program(joined, end_to_end=False)
     step, states = jax.jit(train_step, **CHEAP), [joined.start(), single.start()]
     start = joined.start().params
     for rows in jnp.asarray(joined.order.batches(0, 5)):
@@ -140,7 +140,7 @@ def test_a_row_has_one_vector_wherever_batches_are_cut():
 
 def test_a_query_reads_the_newest_items_of_its_user():
     problem = problem_of()
-    params, model = some_params(problem), problem.program.structure.model
+    params, model = some_params(problem), problem.program.model
     queries, data = problem.data.queries, problem.data
     user = np.arange(len(NUMBERS), dtype=np.int32)
     ends = np.cumsum(np.asarray(NUMBERS), dtype=np.int32)
@@ -182,8 +182,7 @@ def test_dropout_is_a_function_of_seed_and_step_and_of_training_alone():
     step = jax.jit(train_step, **CHEAP)
 
     def loss(at, seed=0):
-        hyper = problem.program.hyper._replace(seed=jnp.uint32(seed))
-        program = type(problem.program)(problem.program.structure, hyper)
+        program = with_program(problem, seed=jnp.uint32(seed)).program
         return float(step(program, problem.data, state._replace(step=at), rows)[1])
 
     first = loss(jnp.int32(0))
@@ -231,7 +230,7 @@ def test_resampled_positives_and_the_order_of_time_have_rows_one_by_one():
         {"training__order": "time"},
     ):
         problem = problem_of(**keys)
-        assert not problem.program.structure.end_to_end
+        assert not problem.program.end_to_end
         assert problem.data.item.shape[0] == ROWS
 
 

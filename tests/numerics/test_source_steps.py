@@ -184,7 +184,7 @@ def test_a_dynamic_negative_is_the_best_of_its_candidates():
     ids, _, _ = listed(problem, state, rows)
     columns = ids[:, : BATCH + 4]
     law = easy_law(problem.program, problem.data)
-    key = keys.stream(problem.program.hyper.seed, "negatives.hard", 0)
+    key = keys.stream(problem.program.seed, "negatives.hard", 0)
     batch = problem.data.batch(jnp.asarray(rows))
     candidates = np.asarray(law.draw(key, batch, (BATCH, 3, 6)))
     flat = candidates.reshape(BATCH, 18)

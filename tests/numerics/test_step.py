@@ -1,11 +1,13 @@
 """A whole step against dense autodiff of the definition, and its invariances."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.problems import as_loaded, small_problem, with_structure, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_program, zipf_clicks
 from helpers.quick import quick
 from helpers.source_steps import CHEAP
 
@@ -13,7 +15,6 @@ from twotower_jax import keys
 from twotower_jax.model.tower import apply_tower
 from twotower_jax.negatives.easy import sample
 from twotower_jax.training.step import init_state, run_steps, train_step
-from twotower_jax.training.types import Program
 
 USERS, ITEMS, BATCH = 30, 40, 16
 USER, ITEM = zipf_clicks(USERS, ITEMS, 400)
@@ -30,7 +31,7 @@ EASY = {
 def setup(merged_size=0, **keys):
     """Return program and data of a step, with the number of merged columns."""
     problem = small_problem(DATA, **(EASY | keys))
-    problem = with_structure(problem, merged_size=merged_size)
+    problem = with_program(problem, merged_size=merged_size)
     return problem.program, problem.data
 
 
@@ -42,35 +43,34 @@ def batches(number):
 
 def negatives_of(program, items, drawn):
     """Return the negatives of each row: the items of the others, and the draws."""
-    rows = range(BATCH if program.structure.negatives.in_batch else 0)
+    rows = range(BATCH if program.negatives.in_batch else 0)
     others = [[items[o] for o in rows if o != row] for row in range(BATCH)]
     return np.array([[*own, *drawn] for own in others])
 
 
 def dense_loss(params, program, users, items, draws):
     """Return the mean loss of rows whose negatives are listed, on whole tables."""
-    structure, hyper = program.structure, program.hyper
     query = apply_tower(
-        structure.model.query,
+        program.model.query,
         params["dense"]["query"],
         {"id": params["tables"]["query.id"]},
         None,
     )
     item = apply_tower(
-        structure.model.candidate,
+        program.model.candidate,
         params["dense"]["candidate"],
         {"id": params["tables"]["candidate.id"]},
         None,
     )
-    scores = query @ item.T / jnp.exp(hyper.log_temperature)
-    count = structure.negatives.easy_num * jnp.exp(hyper.easy.log_q)
-    if structure.negatives.in_batch:
+    scores = query @ item.T / jnp.exp(program.log_temperature)
+    count = program.negatives.easy_num * jnp.exp(program.easy.log_q)
+    if program.negatives.in_batch:
         count = count + (BATCH - 1) * jnp.asarray(COUNTS / COUNTS.sum(), jnp.float32)
     log_n = jnp.log(count)
     negatives, positive = scores[users[:, None], draws], scores[users, items]
-    if structure.correct != "none":
+    if program.correct != "none":
         negatives = negatives - log_n[draws]
-    if structure.correct == "all":
+    if program.correct == "all":
         positive = positive - log_n[items]
     # Draws of the own item are left out.
     negatives = jnp.where(draws == items[:, None], -jnp.inf, negatives)
@@ -87,8 +87,8 @@ def test_steps_equal_dense_autodiff_and_optax_adagrad(in_batch, correct):
     dense_state = optimizer.init(params)
     gradient = jax.jit(jax.value_and_grad(dense_loss), **CHEAP)
     for step, rows in enumerate(batches(2)):
-        key = keys.stream(program.hyper.seed, "negatives.easy", step)
-        drawn = np.asarray(sample(key, program.hyper.easy, (10,)))
+        key = keys.stream(program.seed, "negatives.easy", step)
+        drawn = np.asarray(sample(key, program.easy, (10,)))
         draws = negatives_of(program, ITEM[rows], drawn)
         want, grads = gradient(params, program, USER[rows], ITEM[rows], draws)
         updates, dense_state = optimizer.update(grads, dense_state)
@@ -176,13 +176,13 @@ def test_full_softmax_reads_the_whole_catalogue():
     rows = batches(1)[0]
     _, loss = STEP(program, data, state, rows)
     query = apply_tower(
-        program.structure.model.query,
+        program.model.query,
         state.params["dense"]["query"],
         {"id": state.params["tables"]["query.id"]},
         None,
     )
     item = apply_tower(
-        program.structure.model.candidate,
+        program.model.candidate,
         state.params["dense"]["candidate"],
         {"id": state.params["tables"]["candidate.id"]},
         None,
@@ -195,8 +195,7 @@ def test_full_softmax_reads_the_whole_catalogue():
 def test_the_learning_rate_falls_linearly_to_zero():
     """With plain SGD a step's change is the rate times the gradient."""
     program, data = setup(optimizer__name="sgd", negatives__easy__num=0)
-    hyper = program.hyper._replace(decay_steps=jnp.float32(4))
-    program = Program(program.structure, hyper)
+    program = replace(program, decay_steps=jnp.float32(4))
     start = init_state(program, jnp.float32(0.3))
     rows = batches(1)[0]
     changes = []

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.problems import small_problem, with_numbers
+from helpers.problems import small_problem, with_program
 from helpers.source_steps import CHEAP, DATA, batches_of
 
 from twotower_jax.losses import LOSSES, Tempered
@@ -39,7 +39,7 @@ def slope_of_the_loss(**keys):
     rows, state, width = batches_of(problem, 1)[0], problem.start(), 0.02
     losses = []
     for log_t in np.log(START) + np.array([-width, width]):
-        program = with_numbers(problem, log_temperature=jnp.float32(log_t)).program
+        program = with_program(problem, log_temperature=jnp.float32(log_t)).program
         losses.append(float(STEP(program, problem.data, state, rows)[1]))
     return (losses[1] - losses[0]) / (2 * width)
 

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from helpers.problems import as_loaded, small_problem, with_numbers, zipf_clicks
+from helpers.problems import as_loaded, small_problem, with_program, zipf_clicks
 from helpers.quick import quick
 
 from twotower_jax.data.log import Stage
@@ -134,7 +134,7 @@ def assert_like_alone(problems, numbers, lanes=None):
 )
 def test_an_arm_equals_its_run_alone(keys):
     problems = [small_problem(DATA, **(keys | arm)) for arm in ARMS]
-    assert problems[0].program.structure.merged_size > 0
+    assert problems[0].program.merged_size > 0
     before = run_arms._cache_size()
     # One stops first, one has a boundary of its own, and one goes on.
     assert_like_alone(problems, [(4,), (4, 2, 4), (4, 4, 2)])
@@ -195,7 +195,7 @@ def test_an_arm_that_leaves_holds_up_nobody():
 
 def test_an_error_of_the_program_reaches_every_arm():
     right, wrong = (small_problem(DATA, **arm) for arm in ARMS[:2])
-    wrong = with_numbers(wrong, log_q_batch=right.program.hyper.log_q_batch[:3])
+    wrong = with_program(wrong, log_q_batch=right.program.log_q_batch[:3])
     errors = side_by_side([right, wrong], [(4,), (4,)])
     assert all("shape" in str(error) for error in errors)
 

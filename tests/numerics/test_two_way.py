@@ -91,7 +91,7 @@ def test_both_towers_get_the_gradient_of_the_second():
     both, one = pair_of("same_item", "none")
     (rows,) = batches_of(both, 1)
     state = start(both)
-    rate = float(both.program.hyper.optimizer["learning_rate"])
+    rate = float(both.program.optimizer.learning_rate)
     moves = [go(problem, state, rows)[0].params["tables"] for problem in (both, one)]
     rng = np.random.default_rng(0)
     tables = state.params["tables"]
@@ -115,7 +115,7 @@ def test_users_shares_follow_resampled_positives():
     strategy = {"positives__strategy": "cap", "positives__cap": 3}
     keys = {"loss__two_way__weight": 1.0, "loss__two_way__correct": "users"}
     problem = problem_of(**keys, **strategy, training__batch_size=8)
-    share = np.exp(np.asarray(problem.program.hyper.terms[0]["log_q_user"][0], float))
+    share = np.exp(np.asarray(problem.program.terms[0].log_q_user[0], float))
     want = np.bincount(USER, problem.weights[ITEM], USERS)
     np.testing.assert_allclose(share, want / want.sum(), rtol=1e-5)
     assert np.abs(share - Q_USER).max() > 1e-3

@@ -95,8 +95,7 @@ def card_of(arm: SmallArm, optimum: Optimum) -> Card:
     spread = [np.std([e[name] for e in errors], ddof=1) for name in groups]
     popularity = np.log(world.loaded.counts / world.loaded.counts.sum())
     fit = _fit(optimum.scores, log_p, np.broadcast_to(popularity, log_p.shape))
-    structure = problem.program.structure
-    fixed = structure.loss.pointwise
+    fixed = problem.program.loss.pointwise
     return Card(
         slope=_slope(optimum.scores, log_p),
         slope_target=_slope(optimum.scores, target),
@@ -146,7 +145,7 @@ def from_json(values: Mapping[str, Any]) -> Card:
 
 def _log_weight(problem: Problem) -> np.ndarray | None:
     """Return log w_i [N] of resampled positives; None where the target is log P."""
-    if problem.program.hyper.positive_weight:
+    if problem.program.positive_weight:
         return None
     if np.ptp(problem.weights) == 0:
         return None
@@ -193,14 +192,13 @@ def _relative_variance(optimum: Optimum, world: World, problem: Problem) -> floa
 
 def _pairs(problem: Problem) -> int:
     """The pairs of a row and a candidate that are scored per row."""
-    structure = problem.program.structure
-    if structure.loss.whole_catalogue:
-        return structure.num_items
-    negatives = structure.negatives
+    program, negatives = problem.program, problem.program.negatives
+    if program.loss.whole_catalogue:
+        return program.num_items
     batch = problem.order.batches(0, 1).shape[1] if negatives.in_batch else 1
-    slots, scored = negatives.slots, negatives.hard.candidate_num
-    slots = slots * scored if scored and negatives.hard.per_slot else slots + scored
-    of_users = [t for t in problem.program.terms if isinstance(t, TwoWay)]
+    slots, scored = negatives.slots, program.hard.candidate_num
+    slots = slots * scored if scored and program.hard.per_slot else slots + scored
+    of_users = [t for t in program.terms if isinstance(t, TwoWay)]
     users = batch if of_users else 0
     return batch + negatives.shared_easy + negatives.bank + slots + users
 

@@ -1,5 +1,6 @@
 """The scores at which the expected gradient of an arm's objective is zero."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -94,7 +95,8 @@ def holds_mean(program: Program) -> bool:
     Its free scores would rise or fall without bound, all by the same amount. Cosines
     are bounded, so the mean of a user's scores stays as it is.
     """
-    loss, weighed = program.structure.loss, "negative_weight" in program.hyper.loss
+    loss = program.loss
+    weighed = not isinstance(loss.negative_weight, float)  # 1: no weight
     return loss.softmax_pass and (loss.weighs_rows or weighed)
 
 
@@ -107,14 +109,14 @@ class _Walk:
     """Passes over the positives at changing scores; the samplers move on."""
 
     def __init__(self, problem: Problem, world: World):
-        structure, hyper = problem.program.structure, problem.program.hyper
+        program = problem.program
         # As at the end of a training: a bank is in use, a schedule at its end.
-        end = hyper.hard_ratio.end
-        hyper = hyper._replace(
-            bank_warmup=jnp.zeros_like(hyper.bank_warmup),
+        end = program.hard_ratio.end
+        self._program = replace(
+            program,
+            bank_warmup=jnp.zeros_like(program.bank_warmup),
             hard_ratio=HardRatio(end, end, jnp.zeros_like(end)),
         )
-        self._program = Program(structure, hyper)
         self._held = holds_mean(self._program)
         self._problem, self._world, self._done = problem, world, 0
         size = problem.order.batches(0, 1).shape[1]

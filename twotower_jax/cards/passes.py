@@ -40,7 +40,7 @@ def free_params(
     program: Program, scores: jax.Array, type_of_user: jax.Array
 ) -> dict[str, Any]:
     """Parameters of towers without layers whose logits are given scores."""
-    temperature = jnp.exp(program.hyper.log_temperature)
+    temperature = jnp.exp(program.log_temperature)
     query = temperature * jax.nn.one_hot(type_of_user, scores.shape[0])
     tables = {"query.id": query, "candidate.id": scores.T}
     return {"tables": tables, "dense": {"query": {}, "candidate": {}}}
@@ -84,7 +84,7 @@ def _step(
     program: Program, data: TrainData, state: TrainState, batch: Batch
 ) -> tuple[TrainState, Forces]:
     """The state after a step without an update, and the forces of its batch."""
-    model = program.structure.model
+    model = program.model
     batch = batch._replace(step=state.step)
     state = observe(program, data, state, batch)
     queries = query_inputs(model, data.entities, batch.queries, batch.items)
@@ -92,7 +92,7 @@ def _step(
     inputs = tower_inputs(program, data, state, queries, draws)
     context = Context(program, data, state, batch, draws, inputs)
     tables = state.params["tables"]
-    temperature = jnp.exp(program.hyper.log_temperature)
+    temperature = jnp.exp(program.log_temperature)
     query = tables["query.id"][batch.queries.user] / temperature
     candidates = tables["candidate.id"].at[_candidate_ids(draws)].get(mode="clip")
     scores = batch_scores(context, query, candidates)
@@ -114,7 +114,7 @@ def _by_item(context: Context, query: jax.Array, gradient: Scores) -> Forces:
     """The gradient by scores of pairs as one by types and items."""
     draws, items = context.draws, context.batch.items
     kind = jnp.argmax(query, axis=1)
-    table = jnp.zeros((query.shape[1], context.program.structure.num_items))
+    table = jnp.zeros((query.shape[1], context.program.num_items))
     columns = draws.columns.encode_ids[: draws.columns.log_mult.shape[0]]
     banked = gradient.columns[columns.shape[0] :].sum()
     for stored in draws.stored:

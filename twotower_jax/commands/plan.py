@@ -70,9 +70,9 @@ def _lines(config: "Config") -> list[str]:
     config = loader.choose_features(config, data)
     problem = make_problem(config, data)
     footprint = memory.Footprint(config, problem, len(data.log.user))
-    structure, mesh = problem.program.structure, footprint.mesh
+    program, mesh = problem.program, footprint.mesh
     query, candidate = (
-        ",".join(feature.name for feature in side.features) for side in structure.model
+        ",".join(feature.name for feature in side.features) for side in program.model
     )
     spread = f"a table over {mesh.table} of them" if mesh.table > 1 else "tables whole"
     devices = f"{mesh.devices} devices ({spread})" if mesh.devices > 1 else "1 device"
@@ -85,9 +85,9 @@ def _lines(config: "Config") -> list[str]:
         f"{len(part.split.train):,} training positives",
         f"towers of dimension {config.towers.dim}: query [{query}], candidate "
         f"[{candidate}], hidden {list(config.towers.hidden)}; optimizer "
-        f"{structure.optimizer.name}",
+        f"{program.optimizer.name}",
         f"a step: {config.training.batch_size:,} rows on {devices}, "
-        f"loss {structure.loss.name}",
+        f"loss {program.loss.name}",
         "",
         "memory of each device",
         *(_line(part.name, part.size) for part in device),

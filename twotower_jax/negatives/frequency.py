@@ -23,6 +23,7 @@ References:
 """
 
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -261,7 +262,8 @@ class Counted(NamedTuple):
         return shards.take(self.log_q_plus, items)
 
 
-class Streamed(NamedTuple):
+@dataclass(frozen=True)
+class Streamed:
     """The law q+ of the positives of a batch, estimated from the stream of batches."""
 
     alpha: Any  # [] weight of the newest gap
@@ -286,4 +288,7 @@ class Streamed(NamedTuple):
         return log_q(seen, items, batch.size, batch.step, self.buckets)
 
 
+jax.tree_util.register_dataclass(
+    Streamed, ["alpha"], ["buckets", "hashes", "initial_gap"]
+)
 PositiveLaw = Counted | Streamed

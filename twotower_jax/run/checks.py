@@ -17,9 +17,9 @@ from twotower_jax.negatives.funnel import REJECTED, THROUGH, Funnel, parse_stage
 from twotower_jax.run.loader import Loaded
 from twotower_jax.run.problem import (
     estimates_at_k,
+    layout_of_negatives,
     make_schedule,
     minings,
-    static_negatives,
 )
 from twotower_jax.training.problem import Problem
 from twotower_jax.training.schedule import Notes, Renewals
@@ -61,7 +61,7 @@ class Use(NamedTuple):
 
 def uses(config: Config, split: Split) -> dict[str, Use]:
     """Return the use of bank, filter, mined items and k-th scores, where there are."""
-    static, schedule = static_negatives(config), make_schedule(config, split)
+    static, schedule = layout_of_negatives(config), make_schedule(config, split)
     bank, kept = config.negatives.bank, config.negatives.filter
     longer = "train longer (training.epochs, training.steps, training.patience)"
     of = f"the {schedule.shortest} steps of the training"
@@ -81,7 +81,7 @@ def uses(config: Config, split: Split) -> dict[str, Use]:
             f"negatives.filter.gamma={kept.gamma}; lower the warm-up, {longer}, or "
             "set negatives.filter.gamma=null",
         )
-    if static.hard.num and isinstance(static.hard, Mined):
+    if static.hard_num and isinstance(config.negatives.hard, Mined):
         mined = cast(Mined, config.negatives.hard).mined
         used["mining"] = Use(
             minings(config, schedule),
@@ -217,11 +217,11 @@ def report_samples(config: Config, problem: Problem, console: Console) -> None:
 
 def offset_warning(config: Config, problem: Problem) -> str | None:
     """Return a warning for a pointwise loss of many negatives without an offset."""
-    loss, structure = config.loss, problem.program.structure
-    negatives = structure.negatives
+    loss, program = config.loss, problem.program
+    negatives = program.negatives
     drawn = negatives.shared_easy + negatives.slots + negatives.bank
     drawn += (config.training.batch_size - 1) * negatives.in_batch
-    odds = loss.odds(drawn, structure.num_items)
+    odds = loss.odds(drawn, program.num_items)
     if odds is None or odds.negatives < MANY:
         return None
     number, share = odds

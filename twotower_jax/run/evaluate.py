@@ -54,7 +54,7 @@ def rank_sets(
     """Rank the catalogue for the queries of each split by a model."""
     rankings, batch = {}, config.training.batch_size
     for name, queries in sets.items():
-        model = problem.program.structure.model
+        model = problem.program.model
         embedded = embed(model, params, queries, data.log.num_items)
         if config.evaluation.subtract_log_q:
             embedded = embedded.with_offset(subtracted_log_q(problem, params, batch))
@@ -69,17 +69,17 @@ def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
     the logits do. N_i counts in-batch and easy draws, for hard draws depend on the
     query. An item that is never drawn has the smallest N_i.
     """
-    structure, hyper = problem.program.structure, problem.program.hyper
+    program = problem.program
     end = TrainState(jnp.int32(2**30), params, {}, {})
-    easy = easy_draws(problem.program, problem.data, end)
-    every = jnp.arange(structure.num_items)
-    in_batch = batch - 1 if structure.negatives.in_batch else 0
+    easy = easy_draws(program, problem.data, end)
+    every = jnp.arange(program.num_items)
+    in_batch = batch - 1 if program.negatives.in_batch else 0
     count = log_expected_count(
-        (hyper.log_q_batch, in_batch), (log_prob(hyper.easy, every), easy)
+        (program.log_q_batch, in_batch), (log_prob(program.easy, every), easy)
     )
     drawn = jnp.isfinite(count)
     least = jnp.min(jnp.where(drawn, count, jnp.inf))
-    log_t = params.get("log_temperature", hyper.log_temperature)
+    log_t = params.get("log_temperature", program.log_temperature)
     return -jnp.exp(log_t) * jnp.where(drawn, count, least)
 
 
@@ -289,7 +289,7 @@ def load_trained(config: Config, folder: Path) -> TrainedRun:
     config = loader.choose_features(config, data)
     problem = make_problem(config, data)
     params = _load_params(problem, record, step, MeshShape())
-    model = problem.program.structure.model
+    model = problem.program.model
     return TrainedRun(config, data, model, jax.device_get(params), step)
 
 

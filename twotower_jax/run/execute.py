@@ -286,7 +286,7 @@ class _Run:
     def _train(self, problem: Problem, valid: QuerySet | None) -> tuple[dict, Notes]:
         """Return the params of the best validation and the notes of the training."""
         config, data, record, shared = self.config, self.data, self.record, self.shared
-        schedule, model = problem.schedule, problem.program.structure.model
+        schedule, model = problem.schedule, problem.program.model
         if self.length is not None:
             schedule = schedule._replace(steps=self.length["steps"])
             problem = problem._replace(schedule=schedule)

@@ -177,7 +177,7 @@ class Footprint:
             "layers": {name: params[name] for name in params if name != "tables"},
             "optimizer state of the layers": state.opt_state["dense"],
             **{f"samplers: {name}": kept for name, kept in state.samplers.items()},
-            "distributions of items and users": program.hyper,
+            "distributions of items and users": program,
             "positives": fed * [data.queries.user, data.item, data.weight],
             "histories": [*fed * histories, data.entities.history],
             "features": [data.entities.query, data.entities.candidate],

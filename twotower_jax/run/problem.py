@@ -27,15 +27,15 @@ from twotower_jax.data.prepared.made import Room, load_made, make_at, place_of
 from twotower_jax.data.split import MOVED
 from twotower_jax.errors import InputError
 from twotower_jax.evaluation.ragged import from_pairs
-from twotower_jax.losses.terms import TermData
+from twotower_jax.losses.terms import Term, TermData
 from twotower_jax.model.tower import Model, make_model
 from twotower_jax.negatives import Funnel, HardRatio, Mined
 from twotower_jax.negatives.columns import merged_size_of_arms
 from twotower_jax.negatives.easy import host_mass_tree, host_proposal
-from twotower_jax.negatives.frequency import log_effective, log_frequency
+from twotower_jax.negatives.frequency import Streamed, log_effective, log_frequency
 from twotower_jax.negatives.funnel import parse_stage
 from twotower_jax.negatives.masks import ScoreFilter, user_positives
-from twotower_jax.registry import split
+from twotower_jax.registry import as_tree, join
 from twotower_jax.run import loader, positives
 from twotower_jax.run.loader import Loaded, as_arrays, number
 from twotower_jax.training import types
@@ -52,12 +52,12 @@ def make_problem(config: Config, data: Loaded) -> Problem:
     train, log, known_pairs = data.split.train, data.log, data.split.known
     model = make_model(config.towers, log)
     weights = positives.positive_weights(config, data.counts)
-    structure = make_structure(config, model, data, weights)
-    negatives, on_host = structure.negatives, config.training.feed == "host"
+    on_host = config.training.feed == "host"
     history = positives.train_history(config, data)
     pools, pool_report = None, {}
     prepared: Any = ()
-    if negatives.hard_num and negatives.hard.of_log:
+    negatives = layout_of_negatives(config)
+    if negatives.hard_num and config.negatives.hard.of_log:
         pools, pool_report = hard_pools(config, data)
     elif negatives.hard_num:
         prepared = config.negatives.hard.prepare(log, data.split)
@@ -75,9 +75,7 @@ def make_problem(config: Config, data: Loaded) -> Problem:
         item = as_arrays(config, np.asarray(train.item, np.int32))
         queries = loader.queries_of(config, train.user, history)
     return Problem(
-        program=types.Program(
-            structure, _hyper(config, model, data, weights, schedule, known)
-        ),
+        program=make_program(config, model, data, weights, schedule, known),
         data=types.TrainData(
             queries,
             item,
@@ -167,105 +165,50 @@ def estimates_at_k(config: Config, schedule: Schedule) -> Renewals:
     return Renewals(period, period)
 
 
-# --- the static part: what decides the compiled program -------------------------------
+# --- the program ----------------------------------------------------------------------
 
 
-def make_structure(
-    config: Config, model: Model, data: Loaded, weights: np.ndarray
-) -> types.Structure:
-    """Return the static part of the program of a run."""
-    negatives, loss = static_negatives(config), config.loss
-    # The best k are counted in draws, but merged columns are items.
-    mergeable = config.negatives.in_batch and not loss.whole_catalogue
-    merged = 0
-    if config.training.merge_columns and mergeable and not negatives.top_k:
-        drawn = config.training.batch_size, negatives.shared_easy
-        merged = merged_size_of_arms(data.counts, weights, *drawn)
-    streamed: dict[str, Any] = {}
-    if loss.logq.frequency == "streaming":
-        streaming = loss.logq.streaming
-        # With four buckets per item at most 22 % of them hold another item, and of two
-        # hashes both do for 5 % of the items.
-        streamed = {
-            "buckets": streaming.buckets or 4 * data.log.num_items,
-            "hashes": streaming.hashes,
-            "initial_gap": streaming.initial_gap,
-        }
-    return types.Structure(
-        model=model,
-        loss=split(loss)[0],
-        negatives=negatives,
-        correct=loss.logq.correct,
-        optimizer=split(config.optimizer)[0],
-        learn_temperature=loss.learn_temperature,
-        merged_size=merged,
-        num_items=data.log.num_items,
-        ids_alone=config.training.update == "incremental",
-        end_to_end=positives.end_to_end(config),
-        terms=tuple(split(term)[0] for term in loss.terms()),
-        **streamed,
-    )
-
-
-def static_negatives(config: Config) -> types.Negatives:
-    """Return the static part of the negatives.
-
-    A hard ratio that is always 0 is the program of easy negatives, with the same bits.
-    """
-    negatives, hard = config.negatives, config.negatives.hard
-    if config.loss.whole_catalogue:
-        return types.Negatives(mask=negatives.mask)
-    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
-    easy_num = negatives.easy.num
-    if negatives.hard_ratio == 0 and not negatives.hard_start:
-        easy_num += hard.num if per_row else 0
-        hard, mixes = Funnel(), False
-    return types.Negatives(
-        in_batch=negatives.in_batch,
-        easy_num=easy_num,
-        per_row=per_row,
-        hard=split(hard if hard.num else Funnel())[0],
-        mixes=mixes,
-        bank=negatives.bank.size,
-        mask=negatives.mask,
-        top_k=negatives.num_hard_negatives,
-    )
-
-
-# --- the numbers ----------------------------------------------------------------------
-
-
-def _hyper(
+def make_program(
     config: Config,
     model: Model,
     data: Loaded,
     weights: np.ndarray,
     schedule: Schedule,
     known: KnownItems | None,
-) -> types.Hyper:
-    negatives, optimizer, loss = config.negatives, config.optimizer, config.loss
-    proposal = host_proposal(negatives.easy.weights(data.counts))
+) -> types.Program:
+    """Return the program of a run: its choices, the numbers and the static part."""
+    loss, optimizer, towers = config.loss, config.optimizer, config.towers
+    negatives, num_items = layout_of_negatives(config), data.log.num_items
+    hard = config.negatives.hard if negatives.hard_num else Funnel()
+    proposal = host_proposal(config.negatives.easy.weights(data.counts))
     importance: tuple[Any, ...] = ()
     if config.positives.reweight:  # 1 / w_i restores the optimum of the log
         importance = ((1 / np.where(weights > 0, weights, 1)).astype(np.float32),)
     masses: tuple[Any, ...] = ()
-    if known is not None and negatives.layout != "shared":
+    if known is not None and config.negatives.layout != "shared":
         masses = (host_mass_tree(proposal, np.asarray(known.place)),)
     log_q_batch, easy_draws, importance, masses = as_arrays(
         config, (log_effective(data.counts, weights), proposal, importance, masses)
     )
-    end = negatives.hard_ratio or 0.0
-    start = end if negatives.hard_start is None else negatives.hard_start
-    ramp, kept = negatives.hard_ramp * schedule.shortest, negatives.filter
-    filters: tuple[ScoreFilter, ...] = ()
+    streamed: tuple[Streamed, ...] = ()
+    if loss.logq.frequency == "streaming":
+        given = loss.logq.streaming
+        # With four buckets per item at most 22 % of them hold another item, and of two
+        # hashes both do for 5 % of the items.
+        shape = given.buckets or 4 * num_items, given.hashes, given.initial_gap
+        streamed = (Streamed(number(given.alpha), *shape),)
+    kept, filters = config.negatives.filter, ()
     if kept.gamma is not None:
         warmup = number(schedule.steps_of(kept.warmup), np.int32)
         filters = (ScoreFilter(number(kept.gamma), warmup),)
-    strength, towers = loss.logq.strength, config.towers
     of_layers = towers.sequence.dropout if positives.reads_sequences(config) else 0
     dropout = {"query": towers.query_dropout, "sequence": of_layers}
-    hard = static_negatives(config).hard_num
-    return types.Hyper(
+    strength = loss.logq.strength
+    return types.Program(
+        loss=as_tree(loss, number),
+        terms=make_terms(config, model, data, weights),
+        optimizer=as_tree(optimizer, number),
+        hard=as_tree(hard, number),
         seed=number(config.seed, np.uint32),
         log_temperature=number(math.log(loss.temperature)),
         temperature=types.TemperatureNumbers(
@@ -275,14 +218,10 @@ def _hyper(
         ),
         log_q_batch=log_q_batch,
         easy=easy_draws,
-        optimizer=_numbers(optimizer),
-        l2=number(optimizer.l2),
         decay_steps=number(schedule.steps * optimizer.decay),
-        loss=_numbers(loss),
-        hard=_numbers(negatives.hard) if hard else {},
-        hard_ratio=HardRatio(number(start), number(end), number(ramp)),
-        bank_warmup=number(schedule.steps_of(negatives.bank.warmup), np.int32),
-        streaming_alpha=number(loss.logq.streaming.alpha),
+        hard_ratio=make_ratio(config, schedule),
+        bank_warmup=number(schedule.steps_of(config.negatives.bank.warmup), np.int32),
+        streamed=streamed,
         positive_weight=importance,
         known_mass=masses,
         logq_strength=() if strength == 1 else (number(strength),),
@@ -290,19 +229,68 @@ def _hyper(
             (number(loss.at_k.temperature),) if loss.weighs_rows else ()
         ),
         filters=filters,
-        terms=term_numbers(config, model, data, weights),
         dropout={name: number(share) for name, share in dropout.items() if share},
+        model=model,
+        negatives=negatives,
+        num_items=num_items,
+        correct=loss.logq.correct,
+        learn_temperature=loss.learn_temperature,
+        merged_size=merged_size(config, data, negatives, weights),
+        ids_alone=config.training.update == "incremental",
+        end_to_end=positives.end_to_end(config),
     )
 
 
-def _numbers(choice: Any) -> dict[str, jax.Array]:
-    return jax.tree.map(number, split(choice)[1])
+def layout_of_negatives(config: Config) -> types.Negatives:
+    """Return the numbers of negatives of a row.
+
+    A hard ratio that is always 0 is the program of easy negatives, with the same bits.
+    """
+    negatives = config.negatives
+    if config.loss.whole_catalogue:
+        return types.Negatives(mask=negatives.mask)
+    per_row, mixes = negatives.layout == "per_row", negatives.hard_ratio is not None
+    easy_num, hard_num = negatives.easy.num, negatives.hard.num
+    if negatives.hard_ratio == 0 and not negatives.hard_start:
+        easy_num += hard_num if per_row else 0
+        hard_num, mixes = 0, False
+    return types.Negatives(
+        in_batch=negatives.in_batch,
+        easy_num=easy_num,
+        per_row=per_row,
+        hard_num=hard_num,
+        mixes=mixes,
+        bank=negatives.bank.size,
+        mask=negatives.mask,
+        top_k=negatives.num_hard_negatives,
+    )
 
 
-def term_numbers(
+def merged_size(
+    config: Config, data: Loaded, negatives: types.Negatives, weights: np.ndarray
+) -> int:
+    """Return the number of merged columns of a batch, 0 for one column per draw."""
+    # The best k are counted in draws, but merged columns are items.
+    mergeable = config.negatives.in_batch and not config.loss.whole_catalogue
+    if not (config.training.merge_columns and mergeable) or negatives.top_k:
+        return 0
+    drawn = config.training.batch_size, negatives.shared_easy
+    return merged_size_of_arms(data.counts, weights, *drawn)
+
+
+def make_ratio(config: Config, schedule: Schedule) -> HardRatio:
+    """Return the schedule of the share of hard slots."""
+    negatives = config.negatives
+    end = negatives.hard_ratio or 0.0
+    start = end if negatives.hard_start is None else negatives.hard_start
+    ramp = negatives.hard_ramp * schedule.shortest
+    return HardRatio(number(start), number(end), number(ramp))
+
+
+def make_terms(
     config: Config, model: Model, data: Loaded, copies: np.ndarray
-) -> tuple[dict[str, Any], ...]:
-    """Numbers of the further terms of the loss, with what they read of data.
+) -> tuple[Term, ...]:
+    """Return the further terms of the loss, with what they read of data.
 
     The ``copies`` [num_items] are those of a positive per epoch; a user's share is that
     of the rows of an epoch.
@@ -314,7 +302,8 @@ def term_numbers(
     features = tuple(feature.name for feature in model.candidate.features)
     of_data = TermData(features, log_frequency(rows))
     return tuple(
-        _numbers(term) | as_arrays(config, term.prepare(of_data)) for term in terms
+        join(as_tree(term, number), as_arrays(config, term.prepare(of_data)))
+        for term in terms
     )
 
 

@@ -277,7 +277,6 @@ def _program_key(config: Config, read: Load) -> Hashable | None:
     arrays = (problem.program, problem.data, jax.eval_shape(problem.start))
     leaves, tree = jax.tree.flatten(arrays)
     return (
-        problem.program.structure,
         tree,
         tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves),
         config.training.batch_size,

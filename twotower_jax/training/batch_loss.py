@@ -71,7 +71,7 @@ class Context(NamedTuple):
     @property
     def negatives(self) -> Negatives:
         """The static part of the negatives."""
-        return self.program.structure.negatives
+        return self.program.negatives
 
     @property
     def masks(self) -> RowMasks:
@@ -92,16 +92,16 @@ def tower_inputs(
     Where slots and columns are more than the items of the catalogue, each distinct item
     is encoded once.
     """
-    structure, ids = program.structure, draws.columns.encode_ids
+    ids, model = draws.columns.encode_ids, program.model
     slots, place = draws.slots.items.size, ()
     distinct = mixture_of(program, data, state).columns_ascend and not slots
     if slots:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
-        if ids.shape[0] > structure.num_items:
-            ids, own, _ = distinct_rows(ids, structure.num_items)
+        if ids.shape[0] > program.num_items:
+            ids, own, _ = distinct_rows(ids, program.num_items)
             place = (own,)
-    candidates = inputs_of_items(structure.model, data.entities, ids, distinct=distinct)
+    candidates = inputs_of_items(model, data.entities, ids, distinct=distinct)
     item_terms = [term for term in program.terms if isinstance(term, ItemTerm)]
     terms = {term.name: term_inputs(term, program, data, state) for term in item_terms}
     return TowerInputs(query, candidates, place, terms)
@@ -111,9 +111,9 @@ def term_inputs(
     term: ItemTerm, program: Program, data: TrainData, state: TrainState
 ) -> tuple[jax.Array, Inputs]:
     """Return the items that a term draws at the state's step, and their inputs."""
-    model = program.structure.model
-    key = keys.stream(program.hyper.seed, f"loss.{term.name}", state.step)
-    drawn = term.draw(key, program.structure.num_items, len(model.candidate.features))
+    model = program.model
+    key = keys.stream(program.seed, f"loss.{term.name}", state.step)
+    drawn = term.draw(key, program.num_items, len(model.candidate.features))
     inputs = inputs_of_items(model, data.entities, drawn.items, drawn.shown)
     return drawn.items, inputs
 
@@ -139,7 +139,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
 
     No gradient flows through the embeddings.
     """
-    log_temperature = context.program.hyper.log_temperature
+    log_temperature = context.program.log_temperature
     for learned in weights.log_temperature:
         log_temperature = learned
     query, candidates = _embed(context, weights)
@@ -149,7 +149,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
     loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
     items = candidates[context.draws.slots.items.size :]
     items = items[context.draws.columns.positive]
-    spec = context.program.structure.model.candidate
+    spec = context.program.model.candidate
     for term in context.program.terms:
         if isinstance(term, ItemTerm):
             drawn, inputs = context.inputs.terms[term.name]
@@ -161,7 +161,7 @@ def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Ar
 
 def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
-    model, dense = context.program.structure.model, weights.dense
+    model, dense = context.program.model, weights.dense
     inputs = context.inputs
     query = queries.encode_queries(model.query, dense, weights.query, inputs.query)
     candidates = net.encode(
@@ -197,29 +197,28 @@ def loss_of_scores(
     context: Context, scores: Scores, temperature: jax.Array
 ) -> jax.Array:
     """Weighted mean loss of the rows of a batch, corrected and masked."""
-    program, structure = context.program, context.program.structure
-    hyper, state = program.hyper, context.state
+    program, state = context.program, context.state
     terms = batch_terms(program, context.data, state, context.batch, context.draws)
     limit = tuple(
         score_filter.limit(state.step, scores.positive)
-        for score_filter in hyper.filters
+        for score_filter in program.filters
     )
     rows = terms.rows._replace(limit=limit)
-    for weight_temperature in hyper.weight_temperature:
+    for weight_temperature in program.weight_temperature:
         kth = take(context.state.samplers["kth_score"], context.batch.queries.user)
         lead = scores.positive * temperature - kth
         weight = rows.weight * weights_at_k(lead, weight_temperature)
         rows = rows._replace(weight=weight)
     numbers = {
         "temperature": jax.lax.stop_gradient(temperature),
-        "num_items": jnp.float32(structure.num_items),
+        "num_items": jnp.float32(program.num_items),
     }
     value = blockwise.batch_loss(
-        join(structure.loss, program.hyper.loss | numbers),
+        join(program.loss, numbers),
         scores._replace(positive=scores.positive + terms.positive),
         terms.columns,
         rows,
-        top_k=structure.negatives.top_k,
+        top_k=program.negatives.top_k,
     )
     for term in program.terms:
         if not isinstance(term, ItemTerm):
@@ -265,12 +264,12 @@ def loss_and_gradient(
     def gradient_of(context: Context) -> Any:
         return jax.value_and_grad(partial(loss_of_batch, context), has_aux=True)
 
-    structure, ids = context.program.structure, context.draws.columns.encode_ids
-    size = structure.merged_size
+    program, ids = context.program, context.draws.columns.encode_ids
+    size = program.merged_size
     if not 0 < size < ids.shape[0]:
         return gradient_of(context)(weights)
     return jax.lax.cond(
-        (ids[size:] >= structure.num_items).all(),
+        (ids[size:] >= program.num_items).all(),
         gradient_of(_first_columns_alone(context, size)),
         gradient_of(context),
         weights,
@@ -319,7 +318,7 @@ def table_gradients(
 def _penalised(context: Context) -> dict[str, _Counted]:
     """Return the entities of a batch, by the field of its weights that they read."""
     program, draws, inputs = context.program, context.draws, context.inputs
-    weight = program.hyper.l2 * context.weight
+    weight = program.optimizer.l2 * context.weight
     place = draws.slots.items.size + draws.columns.positive
     for distinct in inputs.place:
         place = distinct[place]
@@ -332,7 +331,7 @@ def _penalised(context: Context) -> dict[str, _Counted]:
     }
     number = draws.slots.items.size + draws.columns.encode_ids.shape[0]
     if inputs.place:
-        number = program.structure.num_items
+        number = program.num_items
     every = jnp.zeros(number, weight.dtype).at[place].add(weight)
     query, candidate = inputs.query, inputs.candidate
     entities = {

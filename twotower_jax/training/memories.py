@@ -20,7 +20,7 @@ from twotower_jax.model.two_tower import all_candidates, all_queries, mesh_of
 from twotower_jax.negatives.mined import window
 from twotower_jax.training.mesh import everywhere
 from twotower_jax.training.schedule import Renewals
-from twotower_jax.training.types import Structure, TrainData, TrainState
+from twotower_jax.training.types import Program, TrainData, TrainState
 
 # Positives whose scores are computed at a time: their vectors stay in the cache.
 CHUNK = 2**13
@@ -43,21 +43,19 @@ class Mining(NamedTuple):
     positives: Ragged  # of every user in training, which are never mined
     name: str = "mined"
 
-    def start(self, structure: Structure) -> jax.Array:
+    def start(self, program: Program) -> jax.Array:
         """No mined item, [users, end - first] int32, all num_items."""
         shape = (self.positives.num_rows, self.end - self.first)
-        return jnp.full(shape, structure.num_items, jnp.int32)
+        return jnp.full(shape, program.num_items, jnp.int32)
 
-    def renew(
-        self, structure: Structure, data: TrainData, state: TrainState
-    ) -> np.ndarray:
+    def renew(self, program: Program, data: TrainData, state: TrainState) -> np.ndarray:
         """Each user's items at the ranks of the window of the exact ranking."""
-        model, entities = structure.model, data.entities
-        candidates = all_candidates(model, state.params, entities, structure.num_items)
+        model, entities = program.model, data.entities
+        candidates = all_candidates(model, state.params, entities, program.num_items)
         queries = all_queries(model, state.params, entities, self.queries)
-        items = spread_items(candidates, structure.num_items)
+        items = spread_items(candidates, program.num_items)
         _, items = Embeddings(queries, items).top_k(self.end, self.positives)
-        return window(items, self.first, self.end, structure.num_items)
+        return window(items, self.first, self.end, program.num_items)
 
 
 class KthScores(NamedTuple):
@@ -75,18 +73,16 @@ class KthScores(NamedTuple):
     positives: Ragged  # of every user in training
     name: str = "kth_score"
 
-    def start(self, structure: Structure) -> jax.Array:
+    def start(self, program: Program) -> jax.Array:
         """The scores before the first estimate, [users] float32."""
         return jnp.zeros(self.positives.num_rows, jnp.float32)
 
-    def renew(
-        self, structure: Structure, data: TrainData, state: TrainState
-    ) -> np.ndarray:
+    def renew(self, program: Program, data: TrainData, state: TrainState) -> np.ndarray:
         """The k-th largest score of every user among its positives and sampled items.
 
         The items are drawn without replacement, the same for all users.
         """
-        model, num_items, params = structure.model, structure.num_items, state.params
+        model, num_items, params = program.model, program.num_items, state.params
         items = on_host(all_candidates(model, params, data.entities, num_items))
         users = np.asarray(all_queries(model, params, data.entities, self.queries))
         rng = keys.generator(self.seed, "loss.at_k", int(state.step))

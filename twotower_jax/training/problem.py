@@ -67,17 +67,13 @@ class Problem(NamedTuple):
         """The state before the first step, of the mesh of ``jax.set_mesh``."""
         before = TrainState(jnp.int32(0), {}, {}, {})
         samplers = mixture_of(self.program, self.data, before).init()
-        structure = self.program.structure
-        samplers |= {memory.name: memory.start(structure) for memory in self.memories}
+        samplers |= {m.name: m.start(self.program) for m in self.memories}
         state = init_state(self.program, jnp.float32(self.init_scale), samplers)
         return state._replace(params=self.warm_start.apply(state.params))
 
     def renew(self, state: TrainState, memories: Iterable[Memory]) -> TrainState:
         """Return a state whose memories are those of its parameters and step."""
-        structure, data = self.program.structure, self.data
-        renewed = {
-            memory.name: memory.renew(structure, data, state) for memory in memories
-        }
+        renewed = {m.name: m.renew(self.program, self.data, state) for m in memories}
         return state._replace(samplers=state.samplers | renewed)
 
     def layout(self, mesh: MeshShape | None = None) -> Layout:
@@ -86,7 +82,7 @@ class Problem(NamedTuple):
 
     def layout_rows(self) -> dict[str, int]:
         """Return the rows of each array of a state that is spread over devices."""
-        structure = self.program.structure
-        rows = rows_of_tables(structure.model)
-        rows |= dict.fromkeys(("last", "gap"), structure.buckets)
+        rows = rows_of_tables(self.program.model)
+        for streamed in self.program.streamed:
+            rows |= dict.fromkeys(("last", "gap"), streamed.buckets)
         return rows | {m.name: m.positives.num_rows for m in self.memories}

@@ -24,13 +24,13 @@ def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.A
     length 1 again, as if the numbers had been dropped before the normalisation
     (Srivastava et al., Dropout, JMLR 2014; Wu et al., BSL, ICDE 2024).
     """
-    if "query" not in program.hyper.dropout:
+    if "query" not in program.dropout:
         return query
-    share = program.hyper.dropout["query"]
-    key = keys.stream(program.hyper.seed, "towers.query_dropout", state.step)
+    share = program.dropout["query"]
+    key = keys.stream(program.seed, "towers.query_dropout", state.step)
     kept = jax.random.uniform(key, query.shape) >= share
     query = jnp.where(kept, query / (1 - share), 0)
-    normalize = program.structure.model.query.normalize
+    normalize = program.model.query.normalize
     return l2_normalize(query) if normalize else query
 
 
@@ -44,15 +44,15 @@ def batch_queries(
 
     Rows that are sequences end to end read each item of a sequence once.
     """
-    model = program.structure.model
-    if program.structure.end_to_end:
+    model = program.model
+    if program.end_to_end:
         inputs = stream_inputs(model, data.entities, batch.queries)
     else:
         inputs = query_inputs(model, data.entities, batch.queries, batch.items)
     history = inputs.history
-    if "sequence" in program.hyper.dropout and history:
-        share = program.hyper.dropout["sequence"]
-        key = keys.stream(program.hyper.seed, "towers.sequence.dropout", state.step)
+    if "sequence" in program.dropout and history:
+        share = program.dropout["sequence"]
+        key = keys.stream(program.seed, "towers.sequence.dropout", state.step)
         dropout = Dropout(key, share)
         inputs = inputs._replace(history=history._replace(dropout=dropout))
     return inputs._replace(rows=inputs.rows | rows_of_histories(model, inputs))

@@ -11,40 +11,37 @@ from twotower_jax.model import two_tower as net
 from twotower_jax.model.two_tower import Inputs
 from twotower_jax.negatives.bank import CrossBatch, drift, mean_age
 from twotower_jax.negatives.easy import Easy, EasyLaw, KnownLaw
-from twotower_jax.negatives.frequency import Counted, PositiveLaw, Streamed
+from twotower_jax.negatives.frequency import Counted, PositiveLaw
 from twotower_jax.negatives.hard import HardInputs, RowSlots, ratio_at, switches
 from twotower_jax.negatives.in_batch import Catalogue, InBatch
 from twotower_jax.negatives.masks import RowMasks
 from twotower_jax.negatives.mixture import Draws, Mixture
 from twotower_jax.negatives.source import Batch, Keys, Source
-from twotower_jax.registry import join
 from twotower_jax.training.queries import query_vectors
 from twotower_jax.training.types import Program, TrainData, TrainState
 
 
 def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
     """The sources of negatives of a program, with their masks and corrections."""
-    structure, hyper = program.structure, program.hyper
-    law: PositiveLaw = Counted(hyper.log_q_batch)
-    if structure.buckets:
-        shape = structure.buckets, structure.hashes, structure.initial_gap
-        law = Streamed(hyper.streaming_alpha, *shape)
+    law: PositiveLaw = Counted(program.log_q_batch)
+    for streamed in program.streamed:
+        law = streamed
     return Mixture(
         sources=_sources(program, data, state, law),
-        num_items=structure.num_items,
+        num_items=program.num_items,
         masks=row_masks(program, data),
-        correct=structure.correct,
+        correct=program.correct,
         positives=law,
-        strength=hyper.logq_strength,
-        merged=structure.merged_size > 0,
+        strength=program.logq_strength,
+        merged=program.merged_size > 0,
     )
 
 
 def row_masks(program: Program, data: TrainData) -> RowMasks:
     """Masks of negatives of a program: items that a row never takes as one."""
     return RowMasks(
-        program.structure.num_items,
-        program.structure.negatives.mask != "none",
+        program.num_items,
+        program.negatives.mask != "none",
         _present(data.positives),
         _present(data.known),
     )
@@ -56,53 +53,51 @@ def _present(value: Any) -> tuple[Any, ...]:
 
 def easy_law(program: Program, data: TrainData) -> EasyLaw:
     """The law of easy draws, restricted to known items where rows do that."""
-    hyper, num_items = program.hyper, program.structure.num_items
-    for tree in hyper.known_mass:
+    for tree in program.known_mass:
         number = data.known.number  # type: ignore[union-attr]
-        return KnownLaw(hyper.easy, num_items, tree, number)
-    return EasyLaw(hyper.easy, num_items)
+        return KnownLaw(program.easy, program.num_items, tree, number)
+    return EasyLaw(program.easy, program.num_items)
 
 
 def _sources(
     program: Program, data: TrainData, state: TrainState, law: PositiveLaw
 ) -> tuple[Source, ...]:
     """Return the sources, easy ones first: their counts are added in this order."""
-    structure, hyper = program.structure, program.hyper
-    negatives, num_items = structure.negatives, structure.num_items
-    if structure.loss.whole_catalogue:
+    negatives, num_items = program.negatives, program.num_items
+    if program.loss.whole_catalogue:
         return (Catalogue(num_items),)
     easy, sources = easy_law(program, data), []
     if negatives.shared_easy:
         on: tuple[jax.Array, ...] = ()
         if negatives.switched:
-            ratio = ratio_at(hyper.hard_ratio, state.step)
+            ratio = ratio_at(program.hard_ratio, state.step)
             on = (switches(negatives.easy_num, negatives.hard_num, ratio)[0],)
         sources.append(Easy(easy, negatives.shared_easy, on))
     if negatives.slots:
         hard_inputs = HardInputs(
             num_items,
-            data.pools if negatives.hard.of_log else data.hard,
-            state.params.get("log_temperature", hyper.log_temperature),
+            data.pools if program.hard.of_log else data.hard,
+            state.params.get("log_temperature", program.log_temperature),
             negatives.only_hard,
         )
         slots = RowSlots(
             easy,
             negatives.easy_num if negatives.per_row else 0,
             negatives.hard_num,
-            join(negatives.hard, hyper.hard),
+            program.hard,
             hard_inputs,
-            (hyper.hard_ratio,) if negatives.mixes else (),
+            (program.hard_ratio,) if negatives.mixes else (),
             negatives.easy_num if negatives.switched else 0,
         )
         sources.append(slots)
     if negatives.in_batch:
-        history = structure.model.query.history
-        longest = history.length if structure.end_to_end and history else 0
+        history = program.model.query.history
+        longest = history.length if program.end_to_end and history else 0
         own = negatives.mask != "user_positives"
         sources.append(InBatch(law, num_items, longest, own))
     if negatives.bank:
-        dim = structure.model.candidate.dim
-        bank = CrossBatch(law, negatives.bank, dim, num_items, hyper.bank_warmup)
+        dim = program.model.candidate.dim
+        bank = CrossBatch(law, negatives.bank, dim, num_items, program.bank_warmup)
         sources.append(bank)
     return tuple(sources)
 
@@ -123,7 +118,7 @@ def draw(
         score = partial(score_candidates, program, data, state, batch, queries)
         batch = batch._replace(score=score)
     mixture = mixture_of(program, data, state)
-    key = Keys(program.hyper.seed, state.step)
+    key = Keys(program.seed, state.step)
     return mixture.draw(state.samplers, key, batch)
 
 
@@ -139,13 +134,13 @@ def score_candidates(
 
     Out are those that the row's mask drops, or the filter of negatives.
     """
-    model = program.structure.model
+    model = program.model
     query = query_vectors(model, queries, state.params)
     embed = partial(net.embed_candidates, model, state.params, data.entities)
     candidates = embed(ids.reshape(-1)).reshape(*ids.shape, -1)
     scores = jnp.einsum("bd,b...d->b...", query, candidates)
     masked = row_masks(program, data).of_items(batch, ids)
-    for score_filter in program.hyper.filters:
+    for score_filter in program.filters:
         positive = (query * embed(batch.items)).sum(axis=1)
         masked |= score_filter.drops(state.step, positive, scores)
     return scores, masked
@@ -173,7 +168,7 @@ def row_weights(program: Program, data: TrainData, batch: Batch) -> jax.Array:
     for of_log in _present(data.weight):
         return take_rows(of_log, batch.rows) / batch.size
     weight = jnp.ones(batch.items.shape, jnp.float32)
-    for of_item in program.hyper.positive_weight:
+    for of_item in program.positive_weight:
         weight = take(of_item, batch.items)
     return weight / weight.sum()
 
@@ -192,11 +187,11 @@ def diagnostics(
         measured["lost slots"] = float(state.samplers["lost_slots"])
     if "bank" not in state.samplers:
         return measured
-    bank, structure = state.samplers["bank"], program.structure
-    items = jnp.minimum(bank.item, structure.num_items - 1)
+    bank = state.samplers["bank"]
+    items = jnp.minimum(bank.item, program.num_items - 1)
     embed = jax.jit(net.embed_candidates, static_argnums=0)
     distance, cosine = drift(
-        bank, embed(structure.model, state.params, data.entities, items)
+        bank, embed(program.model, state.params, data.entities, items)
     )
     return measured | {
         "bank age": float(mean_age(bank, state.step)),

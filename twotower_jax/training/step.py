@@ -24,10 +24,9 @@ def init_state(
     program: Program, scale: jax.Array, samplers: dict[str, Any] | None = None
 ) -> TrainState:
     """The state before the first step."""
-    structure, hyper = program.structure, program.hyper
-    log_temperature = hyper.log_temperature if structure.learn_temperature else None
-    params = net.init_params(structure.model, hyper.seed, scale, log_temperature)
-    init = join(structure.optimizer, hyper.optimizer).transformation().init
+    learned = program.log_temperature if program.learn_temperature else None
+    params = net.init_params(program.model, program.seed, scale, learned)
+    init = program.optimizer.transformation().init
     opt_state = {
         "tables": {name: init(table) for name, table in params["tables"].items()},
         "dense": init(params["dense"]),
@@ -79,18 +78,17 @@ def update(
     keep their values.
     """
     # The learning rate falls linearly to 0.
-    hyper, numbers = program.hyper, program.hyper.optimizer
-    done = state.step.astype(jnp.float32) / jnp.maximum(hyper.decay_steps, 1)
-    left = jnp.where(hyper.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
-    numbers = numbers | {"learning_rate": numbers["learning_rate"] * left}
-    optimizer = join(program.structure.optimizer, numbers)
-    ids_alone = program.structure.ids_alone
+    done = state.step.astype(jnp.float32) / jnp.maximum(program.decay_steps, 1)
+    left = jnp.where(program.decay_steps > 0, jnp.maximum(1 - done, 0), 1)
+    rate = program.optimizer.learning_rate * left
+    optimizer = join(program.optimizer, {"learning_rate": rate})
+    ids_alone = program.ids_alone
     dense, dense_state = state.params["dense"], state.opt_state["dense"]
     if not ids_alone:
         dense, dense_state = update_dense(optimizer, dense, gradient.dense, dense_state)
     params = state.params | {"dense": dense, "tables": dict(state.params["tables"])}
     table_state = dict(state.opt_state["tables"])
-    rows = net.rows_of_tables(program.structure.model)
+    rows = net.rows_of_tables(program.model)
     for name, gradients in tables.items():
         if ids_alone and not is_of_ids(name):
             continue
@@ -102,7 +100,7 @@ def update(
     # (score of the positive - expected score of the row), so that T falls as the model
     # memorises its rows; the bounds and the rate limit the fall.
     for of_temperature in () if ids_alone else gradient.log_temperature:
-        rate, low, high = hyper.temperature
+        rate, low, high = program.temperature
         moved = params["log_temperature"] - rate * of_temperature
         params["log_temperature"] = jnp.clip(moved, low, high)
     return params, {"tables": table_state, "dense": dense_state}

@@ -12,7 +12,7 @@ that all validate together from then on.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ class _Call:
 
 
 class Together:
-    """The meeting of arms of one structure and equal shapes at each dispatch.
+    """The meeting of arms of one program and equal shapes at each dispatch.
 
     The arms are numbered in the order in which they begin. The first ones are expected:
     they begin together.
@@ -200,9 +200,8 @@ def _stack_arguments(
         axes.append(None if same else 0)
         leaves.append(group[0] if same else jnp.stack(group))
     # A condition is computed both ways under vmap: one column per draw instead.
-    structure = sources[0][0].structure._replace(merged_size=0)
-    hyper = _stack([program.hyper for program, _ in sources])
-    return Program(structure, hyper), (trees[0], tuple(axes)), leaves
+    programs = [replace(program, merged_size=0) for program, _ in sources]
+    return _stack(programs), (trees[0], tuple(axes)), leaves
 
 
 def _stacked_states(

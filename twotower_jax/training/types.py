@@ -1,7 +1,4 @@
-"""Records of the training step: structure is static, numbers are arguments.
-
-Arms of a sweep that differ in numbers alone share one compiled program.
-"""
+"""Records of the training step: its program, its data and its state."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,31 +12,26 @@ from twotower_jax.data.known_items import KnownItems
 from twotower_jax.losses.loss import Loss
 from twotower_jax.losses.terms import Term
 from twotower_jax.model.tower import Model
-from twotower_jax.negatives import Funnel, Hard, HardRatio
+from twotower_jax.negatives import Hard, HardRatio
 from twotower_jax.negatives.easy import MassTree, Proposal
+from twotower_jax.negatives.frequency import Streamed
 from twotower_jax.negatives.masks import ScoreFilter, UserPositives
 from twotower_jax.negatives.source import Batch
 from twotower_jax.optimizers import Optimizer
-from twotower_jax.registry import join, split
 
 
 class Negatives(NamedTuple):
-    """The static part of the negatives of a row."""
+    """The numbers of negatives of a row, and how they are laid out."""
 
     in_batch: bool = True  # whether the other positives of the batch are columns
     easy_num: int = 0  # number of easy draws, per batch or, with per_row, per row
     per_row: bool = False  # whether each row draws easy negatives of its own
-    hard: Hard = split(Funnel())[0]  # static part, with the number of slots per row
+    hard_num: int = 0  # number of hard slots per row
     # Whether the hard ratio decides which slots are hard; otherwise every hard slot is.
     mixes: bool = False
     bank: int = 0  # entries of the cross-batch bank
     mask: str = "same_item"  # none, same_item or user_positives
     top_k: int = 0  # negatives with the best scores that are kept; 0 keeps all
-
-    @property
-    def hard_num(self) -> int:
-        """Number of hard slots per row."""
-        return self.hard.num
 
     @property
     def shared_easy(self) -> int:
@@ -62,27 +54,6 @@ class Negatives(NamedTuple):
         return self.mixes and not self.per_row
 
 
-class Structure(NamedTuple):
-    """The static part of a program: another structure is another program."""
-
-    model: Model
-    loss: Loss
-    negatives: Negatives
-    correct: str  # name in `CORRECTIONS`
-    optimizer: Optimizer
-    learn_temperature: bool
-    merged_size: int  # number of merged columns; 0 keeps one column per draw
-    num_items: int
-    ids_alone: bool = False  # whether embeddings of ids learn, and nothing else
-    end_to_end: bool = False  # whether the rows of a batch are sequences, end to end
-    terms: tuple[Term, ...] = ()  # of the loss, beside that of the rows
-    # Of the streaming frequency: buckets per hash, hashes, and the gap at the start; 0
-    # where q+ is counted.
-    buckets: int = 0
-    hashes: int = 0
-    initial_gap: float = 0
-
-
 class TemperatureNumbers(NamedTuple):
     """Numbers of the update of a learned temperature T."""
 
@@ -91,55 +62,52 @@ class TemperatureNumbers(NamedTuple):
     high: jax.Array  # [] highest log T
 
 
-class Hyper(NamedTuple):
-    """Numbers of a program, all of them arrays; () and {} for what is not in use."""
+@dataclass(frozen=True)
+class Program:
+    """A training program: a tree whose leaves are arrays, and whose form is static.
 
+    A jitted function takes it as an ordinary argument. Programs that differ in numbers
+    alone are one compiled program. What is not in use is () or {}.
+    """
+
+    # Choices, with arrays in place of their numbers.
+    loss: Loss  # its temperature is not read
+    terms: tuple[Term, ...]  # of the loss, beside that of the rows
+    optimizer: Optimizer
+    hard: Hard
     seed: jax.Array  # [] uint32
     log_temperature: jax.Array  # [], of a learned one at the start
     temperature: TemperatureNumbers
     log_q_batch: jax.Array  # [num_items] log q+ of the items of a batch
     easy: Proposal  # of the easy draws
-    optimizer: dict[str, jax.Array]
-    l2: jax.Array  # [] factor of the L2 penalty
     decay_steps: jax.Array  # [] in which the learning rate falls to 0; 0 keeps it
-    loss: dict[str, jax.Array]  # their temperature is not read
-    hard: dict[str, jax.Array]  # of the choice of hard draws
     hard_ratio: HardRatio
     bank_warmup: jax.Array  # [] steps before the bank is used
-    streaming_alpha: jax.Array  # [] learning rate of the streaming frequency
-    positive_weight: tuple[jax.Array, ...] = ()  # ([num_items] weight of a positive,)
+    streamed: tuple[Streamed, ...]  # the streaming law of q+, where it is not counted
+    positive_weight: tuple[jax.Array, ...]  # ([num_items] weight of a positive,)
     # Where rows restrict their easy draws to known items: (sums of the easy proposal in
     # the order of first events,).
-    known_mass: tuple[MassTree, ...] = ()
-    logq_strength: tuple[jax.Array, ...] = ()  # ([] factor of log N,) where not 1
-    weight_temperature: tuple[jax.Array, ...] = ()  # ([] of a loss at k,)
-    filters: tuple[ScoreFilter, ...] = ()
-    terms: tuple[dict[str, Any], ...] = ()
+    known_mass: tuple[MassTree, ...]
+    logq_strength: tuple[jax.Array, ...]  # ([] factor of log N,) where not 1
+    weight_temperature: tuple[jax.Array, ...]  # ([] of a loss at k,)
+    filters: tuple[ScoreFilter, ...]
     # Shares that are dropped, []: "query" of the numbers of a query embedding,
     # "sequence" of those within a transformer.
-    dropout: dict[str, jax.Array] = {}  # noqa: RUF012 (never changed)
+    dropout: dict[str, jax.Array]
+    # Static: other values are another compiled program.
+    model: Model
+    negatives: Negatives
+    num_items: int
+    correct: str  # name in `CORRECTIONS`
+    learn_temperature: bool
+    merged_size: int  # number of merged columns; 0 keeps one column per draw
+    ids_alone: bool  # whether embeddings of ids learn, and nothing else
+    end_to_end: bool  # whether the rows of a batch are sequences, end to end
 
 
-@dataclass(frozen=True)
-class Program:
-    """A training program: a tree whose leaves are numbers and whose form is static.
-
-    A jitted function takes it as an ordinary argument. Two programs of equal structure
-    are one compiled program, whatever their numbers are.
-    """
-
-    structure: Structure
-    hyper: Hyper
-
-    @property
-    def terms(self) -> tuple[Term, ...]:
-        """The further terms of the loss, with their numbers."""
-        pairs = zip(self.structure.terms, self.hyper.terms, strict=True)
-        return tuple(join(static, numbers) for static, numbers in pairs)
-
-
+STATIC = tuple(Program.__annotations__)[-8:]
 jax.tree_util.register_dataclass(
-    Program, data_fields=["hyper"], meta_fields=["structure"]
+    Program, [name for name in Program.__annotations__ if name not in STATIC], STATIC
 )
 
 

@@ -17,7 +17,6 @@ from twotower_jax.arrays.shards import (
     table_shards,
 )
 from twotower_jax.optimizers import Optimizer
-from twotower_jax.registry import join, split
 
 
 class TouchedRows(NamedTuple):
@@ -228,14 +227,14 @@ def update_blocks(
         return update_table(optimizer, table, state, gradients)
 
     def update_own(
-        table: jax.Array, state: Any, gradients: Any, numbers: Any
+        table: jax.Array, state: Any, gradients: Any, optimizer: Optimizer
     ) -> Updated:
         own = []
         for gradient in gradients:
             places = own_places(gradient.ids, table.shape[0])
             places = jnp.where(gradient.ids < rows, places, table.shape[0])
             own.append(gradient._replace(ids=places))
-        return update_table(join(optimizer, numbers), table, state, own)
+        return update_table(optimizer, table, state, own)
 
     of_state = jax.tree.map(
         lambda leaf: BY_ROWS if leaf.shape == table.shape else WHOLE, state
@@ -243,7 +242,7 @@ def update_blocks(
     update = on_shards(
         update_own, (BY_ROWS, of_state, WHOLE, WHOLE), (BY_ROWS, of_state)
     )
-    return update(table, state, list(gradients), split(optimizer)[1])
+    return update(table, state, list(gradients), optimizer)
 
 
 @custom_vmap

@@ -118,7 +118,7 @@ def test_sizes_are_kept_or_named():
     )
     arm = small_arm(config)
     assert arm.problem.order.batches(0, 1).shape == (1, 1024)
-    assert arm.problem.program.structure.negatives.bank == 1024
+    assert arm.problem.program.negatives.bank == 1024
     (mining,) = arm.problem.memories
     assert (mining.first, mining.end) == (40, 200)
     assert arm.scaled == (
