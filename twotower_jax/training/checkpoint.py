@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from twotower_jax.arrays.processes import alone, leads, meet
+from twotower_jax.arrays.processes import leads, meet
 from twotower_jax.arrays.shards import MOST_SHARDS
-from twotower_jax.data.drafts import checksum, draft_of, scratch, to_disk, writing
+from twotower_jax.data.drafts import checksum, draft_of, to_disk, writing
 from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.training.mesh import Layout, MeshShape, make_mesh, spread_axis
@@ -38,7 +38,7 @@ from twotower_jax.training.types import TrainState
 PLACE = "checkpoints"
 CHUNK_BYTES = 2**23
 # Characters of the patterns of file names.
-PATTERNS = frozenset("*?[")
+PATTERNS = {"*", "?", "["}
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
 
@@ -58,23 +58,20 @@ class DamagedError(ValueError):
 def check_place(folder: Path) -> None:
     """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern.
 
-    A checkpoint is written and removed within the folder of its run. One process saves
-    by another path to a folder that Orbax takes for a pattern; several cannot.
+    A checkpoint is written and removed within the folder of its run.
     """
-    own = Path(folder) / PLACE
+    own = Path(folder).absolute() / PLACE
     if own.is_symlink():
         raise InputError(
             f"{own} is a link, and nothing outside of the folder of a run is written "
             "or removed; move the checkpoints there, or set output= to a folder where "
             "they fit"
         )
-    path = str(Path(folder).absolute())
-    patterns = sorted(PATTERNS & set(path))
-    if patterns and not alone():
+    if PATTERNS & set(str(own)):
         raise InputError(
-            f"output: the folder {path} has {patterns[0]} in its path, below which "
-            "several processes cannot save; set output= to a folder without * ? [, or "
-            "start the command in one"
+            f"output: the folder {own.parent} has one of {' '.join(sorted(PATTERNS))} in its "
+            "path, and below such a folder no checkpoint can be saved; set output= to "
+            "another, or start the command in another"
         )
 
 
@@ -221,11 +218,10 @@ def save_arrays(path: Path, tree: dict[str, Any], notes: dict[str, Any]) -> None
     with (
         _turn,
         _saving(tree),
-        _named_plainly(path) as plain,
         _late_writes_ignored(),
         writing(path),
     ):
-        _orbax().save(str(plain), tree, overwrite=True)
+        _orbax().save(str(path), tree, overwrite=True)
         if leads():
             to_disk(path)
     if leads():
@@ -371,23 +367,6 @@ def _padding() -> Any:
     context = _orbax().Context()
     context.array.loading.enable_padding_and_truncation = True
     return context
-
-
-@contextmanager
-def _named_plainly(path: Path) -> Iterator[Path]:
-    """Context with a path to the same place that Orbax does not take for a pattern.
-
-    It looks for the parts of a checkpoint by patterns, and below a folder such as
-    ``a[1]`` it would leave them where it does not read them.
-    """
-    if not PATTERNS & set(str(path)):
-        yield path
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with scratch() as folder:
-        link = folder / PLACE
-        link.symlink_to(path.parent, target_is_directory=True)
-        yield link / path.name
 
 
 @contextmanager
