@@ -38,7 +38,7 @@ from twotower_jax.training.types import TrainState
 PLACE = "checkpoints"
 CHUNK_BYTES = 2**23
 # Characters of the patterns of file names.
-PATTERNS = {"*", "?", "["}
+PATTERNS = ("*", "?", "[")
 # Orbax counts operations for the whole process: threads take turns.
 _turn = threading.Lock()
 
@@ -67,9 +67,9 @@ def check_place(folder: Path) -> None:
             "or removed; move the checkpoints there, or set output= to a folder where "
             "they fit"
         )
-    if PATTERNS & set(str(own)):
+    if any(sign in str(own) for sign in PATTERNS):
         raise InputError(
-            f"output: the folder {own.parent} has one of {' '.join(sorted(PATTERNS))} in its "
+            f"output: the folder {own.parent} has one of {' '.join(PATTERNS)} in its "
             "path, and below such a folder no checkpoint can be saved; set output= to "
             "another, or start the command in another"
         )
