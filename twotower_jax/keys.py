@@ -90,6 +90,13 @@ def uniform_rows(
     return jax.lax.bitcast_convert_type(bits, jnp.float32) - 1
 
 
+def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers in [0, 1), multiples of 2^-48: `jax.random.uniform` has 2^-23."""
+    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
+    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
+    return jnp.minimum(value, 1 - 2.0**-24)
+
+
 def _product(one: jax.Array, other: int) -> tuple[jax.Array, jax.Array]:
     """Return both words of the product of two numbers below 2^32."""
     half = jnp.uint32(0xFFFF)

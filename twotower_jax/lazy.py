@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Lazy", "jax", "jnp", "lazy_exports", "np", "optax"]
+__all__ = ["Lazy", "jax", "jnp", "keys", "lazy_exports", "np", "optax", "shards"]
 
 
 class Lazy:
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     import jax.numpy as jnp
     import numpy as np
     import optax
+
+    from twotower_jax import keys
+    from twotower_jax.arrays import shards
 else:
     jax, jnp, np, optax = map(Lazy, ("jax", "jax.numpy", "numpy", "optax"))
+    keys, shards = map(Lazy, ("twotower_jax.keys", "twotower_jax.arrays.shards"))
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:

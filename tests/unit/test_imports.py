@@ -14,8 +14,8 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # Rooms in the order in which data walks through them. A module imports from its
 # own room and from rooms of rows further up.
 ROOMS = (
-    ("errors", "keys", "compiler", "lazy", "signals", "progress", "arrays"),
-    ("registry",),
+    ("errors", "keys", "compiler", "signals", "progress", "arrays"),
+    ("lazy", "registry"),
     # The library, its choices and the logs, each with its keys.
     ("losses", "optimizers", "positives", "data"),
     ("negatives", "model", "evaluation", "conf"),

@@ -47,7 +47,9 @@ def stored_rows(rows: int, shards: int) -> int:
 
 
 def own_places(ids: jax.Array, own: int) -> jax.Array:
-    """Places of rows within the block of this device, inside of `on_shards`."""
+    """Places of rows within the block of this device, inside of `on_tables`."""
+    if table_shards() == 1:
+        return ids
     place = ids - jax.lax.axis_index(TABLE) * own
     return jnp.where((place >= 0) & (place < own), place, own)
 
@@ -57,6 +59,11 @@ def on_shards(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     return jax.shard_map(
         function, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
+
+
+def on_tables(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """`on_shards` where tables are spread; the function itself where they are whole."""
+    return function if table_shards() == 1 else on_shards(function, in_specs, out_specs)
 
 
 def take(values: Any, ids: jax.Array) -> jax.Array:
@@ -108,13 +115,13 @@ def take_rows(values: Any, rows: jax.Array) -> jax.Array:
 
 
 def from_shards(values: jax.Array, ids: jax.Array) -> jax.Array:
-    """Return the values of ids from a spread array, on all devices; 0 of no entry."""
+    """The values of ids from an array, spread or not, on all devices; 0 of no entry."""
 
     def own_values(values: jax.Array, ids: jax.Array) -> jax.Array:
         places = own_places(ids, values.shape[0])
         return over_tables(values.at[places].get(mode="fill", fill_value=0))
 
-    return on_shards(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
+    return on_tables(own_values, (BY_ROWS, WHOLE), WHOLE)(values, ids)
 
 
 def take_own(values: jax.Array, ids: jax.Array) -> jax.Array:
@@ -154,8 +161,8 @@ def on_all(values: jax.Array) -> jax.Array:
 
 
 def over_tables(value: jax.Array) -> jax.Array:
-    """Return the sum of an array over the devices of the table axis."""
-    return jax.lax.psum(value, TABLE)
+    """The sum of an array over the devices that tables are spread over."""
+    return value if table_shards() == 1 else jax.lax.psum(value, TABLE)
 
 
 def place_rows(mesh: Mesh, tree: Any) -> Any:

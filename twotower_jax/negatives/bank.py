@@ -66,21 +66,12 @@ def push(
     def put(stored: jax.Array, new: jax.Array) -> jax.Array:
         return stored.at[place].set(new.astype(stored.dtype), unique_indices=True)
 
-    return jax.lax.stop_gradient(
-        Bank(
-            embedding=put(bank.embedding, embeddings),
-            item=put(bank.item, items),
-            log_q=put(bank.log_q, log_q),
-            step=put(bank.step, jnp.full(batch, step)),
-        )
-    )
+    new = Bank(embeddings, items, log_q, jnp.full(batch, step))
+    return jax.lax.stop_gradient(jax.tree.map(put, bank, new))
 
 
 def _times_modulo(step: jax.Array, factor: int, modulus: int) -> jax.Array:
-    """Return (step * factor) mod modulus as uint32, for a modulus below 2^31.
-
-    By doubling: the product itself leaves 32 bits after 2^31 examples.
-    """
+    """Return (step * factor) mod modulus, below 2^31, without leaving 32 bits."""
     modulo = jnp.uint32(modulus)
     power = step.astype(jnp.uint32) % modulo
     result = jnp.zeros_like(power)
@@ -99,15 +90,12 @@ def filled(bank: Bank) -> jax.Array:
 
 def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
     """Mean age of the filled entries, in steps."""
-    age = (jnp.asarray(step, jnp.int32) - bank.step).astype(jnp.float32)
-    return _mean(bank, age, empty=0.0)
+    age = jnp.asarray(step, jnp.int32) - bank.step
+    return _mean(bank, age.astype(jnp.float32), empty=0.0)
 
 
 def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean distance (0 if empty) and cosine (1) of stored and current embeddings.
-
-    The distance is the paper's feature drift D, as a mean.
-    """
+    """Mean distance (0 if empty; the paper's D) and cosine (1) to current embeddings."""
     current = current.astype(jnp.float32)
     distance = jnp.linalg.norm(current - bank.embedding, axis=1)
     lengths = jnp.linalg.norm(current, axis=1) * jnp.linalg.norm(bank.embedding, axis=1)
@@ -158,5 +146,5 @@ class CrossBatch(Source):
 
     def _used(self, memory: dict, batch: Batch) -> jax.Array:
         """Return the number of entries in use; 0 until the warm-up is over."""
-        warm = batch.step >= self.warmup
-        return jnp.where(warm, filled(memory["bank"]), 0).astype(jnp.float32)
+        used = jnp.where(batch.step >= self.warmup, filled(memory["bank"]), 0)
+        return used.astype(jnp.float32)

@@ -35,18 +35,13 @@ def _columns_of(
     same_item: bool,
     num_items: int,
 ) -> Columns:
-    """Columns that count once, the first ones of the items to encode.
-
-    With same_item every column of a row's own item is masked in the row. Otherwise a
-    row knows its own place only, so that other draws of its item count.
-    """
+    """Columns that count once, the first ones of the items to encode."""
     key = encode[:columns]
-    places = jnp.arange(columns, dtype=jnp.int32)
     return Columns(
         encode_ids=encode,
         positive=positive,
         log_mult=jnp.where(key < num_items, 0.0, -jnp.inf),
-        key=key if same_item else places,
+        key=key if same_item else jnp.arange(columns, dtype=jnp.int32),
         row_key=items if same_item else positive,
         own_log_mult=jnp.full(items.shape[0], -jnp.inf, jnp.float32),
     )
@@ -82,10 +77,10 @@ def merged_columns(
     The loss is that of `separate_columns`: k draws add log k to their column's logit.
     """
     draws = jnp.concatenate([items, drawn])
-    distinct, place = merged = find_distinct(draws, draws.shape[0], num_items)
+    size = draws.shape[0]
+    distinct, place = merged = find_distinct(draws, size, num_items)
     positive = place[: items.shape[0]]
     mult = jnp.where(distinct < num_items, merged.counts(), 0).astype(jnp.float32)
-    size = distinct.shape[0]
     columns = _columns_of(distinct, size, positive, items, True, num_items)
     columns = columns._replace(log_mult=jnp.log(mult))
     if same_item:
@@ -107,8 +102,6 @@ def first_columns(columns: Columns, size: int) -> Columns:
         key=columns.key[:size],
     )
 
-
-# --- The number of merged columns of a batch: a static size, from counts of clicks ----
 
 # Products on accelerators work on tiles of 128 columns.
 WIDTH = 128
@@ -137,10 +130,10 @@ def distinct_of_batch(counts: np.ndarray, batch: int) -> tuple[float, float]:
 
 
 def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
-    """Static number of columns of a merged batch.
+    """Static number of columns of a merged batch, from counts of clicks.
 
-    It is the expected number of distinct items of a batch plus `DEVIATIONS`, rounded up
-    to `WIDTH`, plus every shared draw. A larger batch is computed at full size.
+    It is the expected number of distinct items plus `DEVIATIONS`, rounded up to
+    `WIDTH`, plus every shared draw. A larger batch is computed at full size.
     """
     mean, variance = distinct_of_batch(counts, batch)
     most = mean + DEVIATIONS * np.sqrt(variance)
@@ -150,11 +143,5 @@ def merged_size(counts: np.ndarray, batch: int, drawn: int) -> int:
 def merged_size_of_arms(
     counts: np.ndarray, weights: np.ndarray, batch: int, drawn: int
 ) -> int:
-    """Number of merged columns of a run, at least that of its log without resampling.
-
-    So arms of resampled positives share a program where they can.
-    """
-    sizes = [merged_size(counts, batch, drawn)]
-    if (weights[counts > 0] != 1).any():
-        sizes.append(merged_size(counts * weights, batch, drawn))
-    return max(sizes)
+    """`merged_size`, at least that without resampling: arms share programs by it."""
+    return max(merged_size(c, batch, drawn) for c in (counts, counts * weights))

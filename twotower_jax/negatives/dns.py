@@ -52,10 +52,8 @@ def dns_log_prob(
     scores, log_q = jax.lax.stop_gradient((scores, log_q))
     draws = jnp.asarray(candidate_num, jnp.float32)
     rows = scores.reshape(-1, scores.shape[-1])
-    log_prob = jax.vmap(_dns_row, in_axes=(0, None, None))(
-        rows, log_q.astype(jnp.float32), draws
-    )
-    return log_prob.reshape(scores.shape)
+    of_row = jax.vmap(_dns_row, in_axes=(0, None, None))
+    return of_row(rows, log_q.astype(jnp.float32), draws).reshape(scores.shape)
 
 
 def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array:
@@ -68,9 +66,8 @@ def _dns_row(scores: jax.Array, log_q: jax.Array, draws: jax.Array) -> jax.Array
 
     peak = jax.ops.segment_max(weight, group, size, indices_are_sorted=True)
     peak = jnp.where(jnp.isneginf(peak), 0, peak)
-    mass = jax.ops.segment_sum(
-        jnp.exp(weight - peak[group]), group, size, indices_are_sorted=True
-    )
+    part = jnp.exp(weight - peak[group])
+    mass = jax.ops.segment_sum(part, group, size, indices_are_sorted=True)
     log_mass = jnp.log(mass) + peak
     log_below = jax.lax.cumlogsumexp(log_mass)
     # Rounding may put a group's mass above the sum that it is part of.
@@ -94,9 +91,8 @@ class BestOf(Hard):
     plain draws is often an item that the user likes. A slot with masked candidates
     alone is off.
 
-    With ``negatives.hard.log_q=easy`` the expected counts are those of the easy
-    proposal, m + h draws of q^E, which do not describe the choice. Its exact
-    probability is that of `dns_log_prob` with the scores of masked items at -inf.
+    The expected counts of ``negatives.hard.log_q=easy`` do not describe the choice. Its
+    exact probability is that of `dns_log_prob`, with masked items at -inf.
     """
 
     scored: ClassVar[bool] = True

@@ -1,7 +1,5 @@
 """Easy negatives: draws by a weight per item, from all items or those known by then.
 
-A proposal consists of arrays, so a sweep over `alpha` runs one compiled program.
-
 With ``negatives.available`` a row of a positive at time t has only items of the log by
 t. In the layout per row each row draws from the proposal restricted to its own moment:
 an item j that it knows is expected m q_j / Q(t) times, with Q(t) the mass of the
@@ -10,7 +8,7 @@ it does not know: m q_j times. A restriction to the latest moment of the batch w
 depend on the other rows, whose items are negatives too, and bias the sum of both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -18,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotower_jax.arrays.shards import spread_batch, take, take_rows
+from twotower_jax.keys import fine_uniform
 from twotower_jax.negatives.samplers import EASY
 from twotower_jax.negatives.source import Batch, ByItem, Count, Keys, Shared, Source
 
 
 class Proposal(NamedTuple):
-    """A distribution over the catalogue."""
+    """A distribution over the catalogue: arrays, so that its arms share a program."""
 
     log_q: jax.Array  # [num_items] float32 log probability of a draw
     threshold: jax.Array  # [num_items] float32, chance that a cell keeps its own item
@@ -31,9 +30,7 @@ class Proposal(NamedTuple):
 
 
 def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
-    """Proposal of a sampler of `EASY` with its keys, on the device.
-
-    The counts [num_items] are those of training positives.
+    """Proposal of a law of `EASY` with its keys, from counts [num_items] of positives.
 
     Examples:
       >>> proposal = make_proposal("popularity", np.array([0, 2]), alpha=1.0)
@@ -44,12 +41,12 @@ def make_proposal(name: str, counts: np.ndarray, **keys: Any) -> Proposal:
 
 
 def from_weights(weights: np.ndarray) -> Proposal:
-    """Proposal q_i = w_i / sum_j w_j, on the device."""
+    """Proposal q_i = w_i / sum_j w_j of weights [num_items]."""
     return jax.tree.map(jnp.asarray, host_proposal(weights))
 
 
 def host_proposal(weights: np.ndarray) -> Proposal:
-    """Proposal of weights as arrays of numpy, as `from_weights`."""
+    """`from_weights` as arrays of numpy."""
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not len(weights):
         raise ValueError(f"weights must be [num_items], got shape {weights.shape}")
@@ -69,9 +66,8 @@ def _alias_table(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Each round pairs cells below the mean with cells above it, which may become small.
     """
-    n = len(q)
-    mass = q * n
-    threshold, alias = np.ones(n), np.arange(n)
+    mass = q * len(q)
+    threshold, alias = np.ones(len(q)), np.arange(len(q))
     small, large = np.flatnonzero(mass < 1), np.flatnonzero(mass >= 1)
     while len(small) and len(large):
         pairs = min(len(small), len(large))
@@ -103,21 +99,12 @@ def sample(
     return jnp.where(keep, cell, take(proposal.alias, cell)).astype(jnp.int32)
 
 
-def fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform numbers in [0, 1), multiples of 2^-48: `jax.random.uniform` has 2^-23."""
-    high, low = jax.random.bits(key, (2, *shape), jnp.uint32) >> 8
-    value = high.astype(jnp.float32) * 2.0**-24 + low.astype(jnp.float32) * 2.0**-48
-    return jnp.minimum(value, 1 - 2.0**-24)
-
-
 def log_prob(proposal: Proposal, ids: jax.Array) -> jax.Array:
     """Log probability of a draw, for any item, [...] float32."""
     return take(proposal.log_q, ids)
 
 
-# --- items that are known at a moment -------------------------------------------------
-
-
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MassTree:
     """Sums of a proposal over the nodes of a binary tree."""
@@ -126,12 +113,8 @@ class MassTree:
     # leaf of place k is P + k
     mass: Any
     item: Any  # [num_items] int32 items in the order of first events
-    leaves: int  # P, a power of 2; spread arrays have padding behind their ends
-
-
-jax.tree_util.register_dataclass(
-    MassTree, data_fields=["mass", "item"], meta_fields=["leaves"]
-)
+    # P, a power of 2; spread arrays have padding behind their ends
+    leaves: int = field(metadata={"static": True})
 
 
 def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
@@ -151,8 +134,8 @@ def host_mass_tree(proposal: Proposal, place: np.ndarray) -> MassTree:
 
 def log_known_mass(tree: MassTree, number: jax.Array) -> jax.Array:
     """Log of Q: the probability that a draw from the whole proposal is a known item."""
-    root = jnp.ones_like(number)
-    return jnp.log(_boundary(tree, number)[-1]) - jnp.log(_masses(tree, root))
+    whole = _masses(tree, jnp.ones_like(number))
+    return jnp.log(_boundary(tree, number)[-1]) - jnp.log(whole)
 
 
 def sample_known(
@@ -203,9 +186,6 @@ def _masses(tree: MassTree, nodes: jax.Array) -> jax.Array:
     return spread_batch(take(tree.mass, nodes))
 
 
-# --- sources --------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class EasyLaw:
     """The distribution of easy draws, the same for all rows."""
@@ -214,7 +194,7 @@ class EasyLaw:
     num_items: int  # size of the catalogue
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
-        """Independent draws of a shape; its first axis is that of the rows."""
+        """Independent draws of a shape, whose first axis is that of the rows."""
         return sample(key, self.proposal, shape, self.num_items)
 
     def log_q(self, items: jax.Array) -> jax.Array:
@@ -240,7 +220,7 @@ class KnownLaw(EasyLaw):
     number: Any  # [n] int32 number of items known at each training positive
 
     def draw(self, key: jax.Array, batch: Batch, shape: tuple[int, ...]) -> jax.Array:
-        """Independent draws of a shape; its first axis is that of the rows."""
+        """Independent draws of a shape, whose first axis is that of the rows."""
         number = take_rows(self.number, batch.rows)
         number = number.reshape(-1, *[1] * (len(shape) - 1))
         return sample_known(key, self.tree, number, shape)
@@ -269,12 +249,11 @@ class Easy(Source):
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Shared:
         """Draws [m]; num_items for one that does not count."""
-        items = sample(
-            key("negatives.easy"), self.law.proposal, (self.num,), self.law.num_items
-        )
+        law, shape = self.law, (self.num,)
+        items = sample(key("negatives.easy"), law.proposal, shape, law.num_items)
         for chance in self.on:
-            counts = jax.random.uniform(key("negatives.switch"), items.shape) < chance
-            items = jnp.where(counts, items, self.law.num_items)
+            counts = jax.random.uniform(key("negatives.switch"), shape) < chance
+            items = jnp.where(counts, items, law.num_items)
         return Shared(items)
 
     def counts(self, memory: dict, batch: Batch, drawn: Shared) -> list[Count]:
@@ -296,9 +275,6 @@ def uniform_negatives(num: int, num_items: int) -> Easy:
 
 
 def popular_negatives(num: int, clicks: np.ndarray, alpha: float = 0.75) -> Easy:
-    """Source of draws by (clicks [num_items] + 1)^alpha, shared by all rows.
-
-    An alpha of .75 is that of word2vec.
-    """
+    """Source of draws by (clicks [num_items] + 1)^alpha, shared by all rows."""
     proposal = make_proposal("popularity", clicks, alpha=alpha)
     return Easy(EasyLaw(proposal, len(clicks)), num)

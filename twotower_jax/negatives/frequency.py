@@ -1,9 +1,8 @@
 """How often to expect an item: frequencies of the log, or estimated from the stream.
 
-The stream of batches has the probability of an item in a batch (`Streamed`): a bucket
-keeps the step of its last hit, A, and a moving mean of the gaps between hits, B; an
-item that is hit every 50 steps is in a batch with probability 1/50. No counts of the
-whole data are needed, and drift is followed. Known limits, all of the method:
+In the stream of batches (`Streamed`) a bucket keeps the step of its last hit, A, and a
+moving mean of the gaps between hits, B; an item that is hit every 50 steps is in a
+batch with probability 1/50. Known limits, all of the method:
 
 * A gap is at least 1, so that popular items of large batches, whose expected count is
   above 1, are corrected too little.
@@ -52,10 +51,7 @@ def log_frequency(counts: np.ndarray) -> np.ndarray:
 
 
 def log_effective(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`log_frequency` of resampled positives: log(c_i w_i / sum_j c_j w_j).
-
-    Counts c_i [num_items] are those of the log, weights w_i [num_items] float64.
-    """
+    """`log_frequency` of counts c_i w_i, of positives resampled by weights w_i."""
     return log_frequency(np.asarray(counts) * weights)
 
 
@@ -82,8 +78,6 @@ def log_expected_count(*sources: tuple[jax.Array, jax.Array | float]) -> jax.Arr
     return functools.reduce(jnp.logaddexp, terms)
 
 
-# --- the stream -----------------------------------------------------------------------
-
 # One odd multiplier a hash: the first 32 bits of the fractional parts of the cube
 # roots of the first primes (the round constants of SHA-256, FIPS 180-4), lowest bit 1.
 MULTIPLIERS = (
@@ -95,7 +89,7 @@ MULTIPLIERS = (
 
 
 class Frequency(NamedTuple):
-    """Hashed arrays of m hashes and H buckets."""
+    """Hashed arrays of m hashes and H buckets, which a mesh spreads by buckets."""
 
     last: jax.Array  # [m, H] int32, A: 1 + the step of the last hit; 0 for none
     gap: jax.Array  # [m, H] float32, B: mean number of steps between hits
@@ -117,9 +111,8 @@ def init_frequency(hashes: int, buckets: int, initial_gap: float) -> Frequency:
 def bucket_of(ids: jax.Array, hashes: int, buckets: int) -> jax.Array:
     """Bucket of every id under each hash: h_i(y) = mix(mix(y) * c_i) mod H.
 
-    Each step but the last is a bijection of uint32, so that two ids meet only by the
-    reduction to H. Without the inner mix, consecutive ids would be an arithmetic
-    progression under every hash.
+    All but the reduction to H is a bijection of uint32. Without the inner mix,
+    consecutive ids would be an arithmetic progression under every hash.
     """
     shape = (hashes, *(1,) * jnp.ndim(ids))
     multiplier = jnp.asarray(MULTIPLIERS[:hashes], jnp.uint32).reshape(shape)
@@ -144,48 +137,33 @@ def update(
 ) -> Frequency:
     """Arrays after a batch: B <- (1 - alpha) B + alpha (t - A), A <- t = step + 1.
 
-    Once for every bucket that the batch hits, however often: all hits write the value
-    computed from the arrays before. The work is O(m B), for any H, if the arrays are
-    donated and the same program reads `log_count` from the returned ones; a read of the
-    arrays before costs a copy of them.
+    Once for every bucket that the batch hits, however often. The work is O(m B), for
+    any H, if the arrays are donated and the same program reads `log_count` from the
+    returned ones; a read of the arrays before costs a copy of them.
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
     place = jnp.where((ids < 0)[None], stored, place)  # a negative id is padding
-    now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
-    if shards.table_shards() == 1:
-        return _updated(frequency, place, now, alpha)
 
-    def update_own(
+    def hit(
         frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
     ) -> Frequency:
         own = shards.own_places(place, frequency.gap.shape[1])
-        return _updated(frequency, own, now, alpha)
+        at = jnp.arange(hashes, dtype=jnp.int32)[:, None], own
+        last, gap = (values.at[at].get(mode="clip") for values in frequency)
+        newest = (now - last).astype(jnp.float32)
+        gap = gap + alpha * (newest - gap)
+        # What is written to A is made to depend on the new B. XLA then reads both
+        # arrays before it writes either, and needs no copy of A (an
+        # optimization_barrier does not get that far).
+        new = jnp.where(gap >= 0, now, last), gap
+        both = zip(frequency, new, strict=True)
+        return Frequency(*(x.at[at].set(values, mode="drop") for x, values in both))
 
-    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
-    on_own = shards.on_shards(
-        update_own, (spread, shards.WHOLE, shards.WHOLE, shards.WHOLE), spread
-    )
+    specs = shards.BY_COLUMNS, shards.WHOLE, shards.WHOLE, shards.WHOLE
+    now, alpha = jnp.asarray(step, jnp.int32) + 1, jnp.asarray(alpha, jnp.float32)
+    on_own = shards.on_tables(hit, specs, shards.BY_COLUMNS)
     return on_own(frequency, place, now, alpha)
-
-
-def _updated(
-    frequency: Frequency, place: jax.Array, now: jax.Array, alpha: jax.Array
-) -> Frequency:
-    """Return the arrays after hits of buckets [m, B]; none behind the end."""
-    row = jnp.arange(place.shape[0], dtype=jnp.int32)[:, None]
-    last = frequency.last.at[row, place].get(mode="clip")
-    gap = frequency.gap.at[row, place].get(mode="clip")
-    newest = (now - last).astype(jnp.float32)
-    gap = gap + alpha * (newest - gap)
-    # What is written to A is made to depend on the new B. XLA then reads both arrays
-    # before it writes either, and needs no copy of A (an optimization_barrier does
-    # not get that far).
-    now = jnp.where(gap >= 0, now, last)
-    return Frequency(
-        last=frequency.last.at[row, place].set(now, mode="drop"),
-        gap=frequency.gap.at[row, place].set(gap, mode="drop"),
-    )
 
 
 def log_count(
@@ -201,32 +179,18 @@ def log_count(
     """
     hashes, stored = frequency.gap.shape
     place = bucket_of(ids, hashes, buckets or stored)
-    last, gap = _read(frequency, place)
+    row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * jnp.ndim(ids))
+
+    def read(frequency: Frequency, place: jax.Array) -> Frequency:
+        own = shards.own_places(place, frequency.gap.shape[1])
+        at = [x.at[row, own].get(mode="fill", fill_value=0) for x in frequency]
+        return Frequency(*map(shards.over_tables, at))
+
+    specs = shards.BY_COLUMNS, shards.WHOLE
+    last, gap = shards.on_tables(read, specs, shards.WHOLE)(frequency, place)
     since = jnp.asarray(step, jnp.int32) + 1 - last
     gap = jnp.maximum(gap, since.astype(jnp.float32))
     return -jnp.log(gap.max(axis=0))
-
-
-def _read(frequency: Frequency, place: jax.Array) -> Frequency:
-    """Return both arrays at buckets [m, ...]."""
-    hashes = place.shape[0]
-    row = jnp.arange(hashes, dtype=jnp.int32).reshape(hashes, *(1,) * (place.ndim - 1))
-    if shards.table_shards() == 1:
-        return Frequency(frequency.last[row, place], frequency.gap[row, place])
-
-    def read_own(frequency: Frequency, place: jax.Array) -> Frequency:
-        own = shards.own_places(place, frequency.gap.shape[1])
-        return jax.tree.map(
-            lambda values: shards.over_tables(
-                values.at[row, own].get(mode="fill", fill_value=0)
-            ),
-            frequency,
-        )
-
-    spread = Frequency(shards.BY_COLUMNS, shards.BY_COLUMNS)  # type: ignore[arg-type]
-    return shards.on_shards(read_own, (spread, shards.WHOLE), shards.WHOLE)(
-        frequency, place
-    )
 
 
 def log_q(
@@ -239,9 +203,6 @@ def log_q(
     """Log probability of one of batch_size draws, at most -log(batch_size)."""
     draws = jnp.log(jnp.float32(batch_size))
     return log_count(frequency, ids, step, buckets) - draws
-
-
-# --- The law of the positives of a batch ----------------------------------------------
 
 
 class Counted(NamedTuple):
@@ -273,19 +234,18 @@ class Streamed:
 
     def init(self) -> dict:
         """Arrays before the first step, as the memory "frequency"."""
-        shape = self.hashes, self.buckets, self.initial_gap
-        return {"frequency": init_frequency(*shape)}
+        arrays = init_frequency(self.hashes, self.buckets, self.initial_gap)
+        return {"frequency": arrays}
 
     def observe(self, memory: dict, batch: Batch) -> dict:
         """Memories with the items of a batch counted, before its draws."""
-        seen, step = memory["frequency"], batch.step
-        seen = update(seen, batch.items, step, self.alpha, buckets=self.buckets)
-        return memory | {"frequency": seen}
+        seen = memory["frequency"], batch.items, batch.step, self.alpha
+        return memory | {"frequency": update(*seen, buckets=self.buckets)}
 
     def log_q(self, memory: dict, batch: Batch, items: jax.Array) -> jax.Array:
         """Log probability [...] that a positive of the batch is the item."""
-        seen = memory["frequency"]
-        return log_q(seen, items, batch.size, batch.step, self.buckets)
+        seen = memory["frequency"], items, batch.size, batch.step
+        return log_q(*seen, self.buckets)
 
 
 jax.tree_util.register_dataclass(

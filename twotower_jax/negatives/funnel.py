@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
-from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.lazy import jax, jnp, shards
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
 from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import check_choice, key, tag
-
-if TYPE_CHECKING:
-    from twotower_jax.arrays import shards
-else:
-    shards = Lazy("twotower_jax.arrays.shards")
 
 STAGES = ("retrieved", "pre_ranked", "ranked", "re_ranked", "exposed")
 REJECTED = ("retrieved", "pre_ranked")  # by pre-ranking, by ranking
@@ -92,7 +87,7 @@ class Funnel(Pooled):
 
 
 def parse_stage(text: str) -> tuple[str, int, int | None]:
-    """Return the stage and the window of ranks of an entry of ``hard.stages``."""
+    """The stage and the window of ranks of an entry of ``hard.stages``."""
     match = re.fullmatch(r"([a-z_]+)(?::(\d+)-(\d+))?", text)
     if not match:
         raise InputError(

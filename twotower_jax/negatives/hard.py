@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from twotower_jax.lazy import Lazy, jax, jnp
+from twotower_jax.lazy import jax, jnp, keys
 from twotower_jax.negatives.source import (
     Batch,
     Count,
@@ -26,11 +26,7 @@ from twotower_jax.negatives.source import (
 from twotower_jax.registry import Choice, Choices, key, tag
 
 if TYPE_CHECKING:
-    from twotower_jax.negatives import easy as easy_laws
     from twotower_jax.negatives.easy import EasyLaw
-else:
-    easy_laws = Lazy("twotower_jax.negatives.easy")
-
 
 HARD: Choices[Hard] = Choices("negatives.hard.source")
 
@@ -63,10 +59,10 @@ class HardInputs(NamedTuple):
 class HardStep(NamedTuple):
     """What hard draws read in a step."""
 
-    inputs: HardInputs  # what is read beside the batch
+    inputs: HardInputs
     memory: dict[str, Any]  # memories of all sources
-    key: Keys  # keys of the step
-    batch: Batch  # B rows
+    key: Keys
+    batch: Batch
     easy: EasyLaw  # the law of easy draws, from which candidates come
     num: int  # number of slots of a row
 
@@ -87,9 +83,7 @@ class Hard(Choice):
     scored: ClassVar[bool] = False  # whether the model scores candidates
     per_slot: ClassVar[bool] = False  # whether each slot has candidates of its own
     every_row: ClassVar[bool] = False  # whether no row lacks hard draws
-    candidate_num = (
-        0  # easy draws that the model scores, of a row or slot: a key of some
-    )
+    candidate_num = 0  # easy draws that are scored of a row or slot: a key of some
 
     source: str = tag("", decides=hard_negatives)
     num: int = key(
@@ -115,10 +109,7 @@ class Hard(Choice):
     )
 
     def prepare(self, log: Any, split: Any) -> Any:
-        """Arrays that the draws read of a `FunnelLog`, a tree of them; () for none.
-
-        Only ``split.train`` is known at the training.
-        """
+        """A tree of arrays that draws read of a `FunnelLog`, known from `split.train`."""
         return ()
 
     def draw_slots(self, step: HardStep) -> HardDraws:
@@ -162,7 +153,7 @@ def draw_hard(
     """
     total = cumulated(log_prob)
     # u < 1, and then u * sum < sum in floats too.
-    at = easy_laws.fine_uniform(key, (item.shape[0], num)) * total[:, -1:]
+    at = keys.fine_uniform(key, (item.shape[0], num)) * total[:, -1:]
     place = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))(total, at)
     place = jnp.minimum(place, item.shape[1] - 1)
     return jnp.take_along_axis(item, place, axis=1).astype(jnp.int32)
@@ -182,9 +173,6 @@ def cumulated(log_prob: jax.Array) -> jax.Array:
 def has_pool(log_prob: jax.Array) -> jax.Array:
     """Whether each row's pool has an entry, [B] bool."""
     return (log_prob > -jnp.inf).any(axis=1)
-
-
-# --- the source of slots --------------------------------------------------------------
 
 
 class HardRatio(NamedTuple):
@@ -238,47 +226,39 @@ class RowSlots(Source):
     # easy columns that the ratio switches as it does hard slots; 0 where it mixes slots
     switched: int = 0
 
-    @property
-    def slots(self) -> int:
-        """Number of slots of a row."""
-        return self.easy_num + self.hard_num
-
     def init(self) -> dict:
         """The share of slots that were lost, where candidates are scored."""
         return {"lost_slots": jnp.float32(0)} if self.hard.scored else {}
 
     def draw(self, memory: dict, key: Keys, batch: Batch) -> Slots:
         """Slots of hard and easy draws [B, K], some of them switched off."""
-        shape = (batch.size, self.slots)
+        slots = self.easy_num + self.hard_num
+        shape = batch.size, slots
         easy = self.easy.draw(key("negatives.slots"), batch, shape)
         if not self.hard_num:
             return Slots(easy, jnp.zeros(shape, bool), no_pools(batch.size))
-        hard = self.hard.draw_slots(
-            HardStep(self.inputs, memory, key, batch, self.easy, self.slots)
-        )
+        step = HardStep(self.inputs, memory, key, batch, self.easy, slots)
+        hard, mixed = self.hard.draw_slots(step), key("negatives.mix")
         pooled = self._has_pool(hard.pool)
-        mixed = key("negatives.mix")
         if self.ratio and not self.switched:
             chance = jnp.where(pooled, ratio_at(self.ratio[0], batch.step), 0)
             is_hard = hard_slots(mixed, shape, chance)
         else:
-            last = jnp.arange(self.slots) >= self.slots - self.hard_num
+            last = jnp.arange(slots) >= self.easy_num
             is_hard = last[None, :] & pooled[:, None]
         items = jnp.where(is_hard, hard.items, easy)
         if self.switched:
-            on = jax.random.uniform(mixed, shape) < self._chance(batch)
+            on = hard_slots(mixed, shape, self._chance(batch))
             items = jnp.where(on, items, self.easy.num_items)
             is_hard &= on
         return Slots(items, is_hard, hard.pool)
 
     def _has_pool(self, pool: RowPools) -> jax.Array:
-        """Return which rows can draw hard negatives, [B] bool."""
         if self.hard.every_row:
             return jnp.ones(pool.item.shape[0], bool)
         return has_pool(pool.log_prob)
 
     def _chance(self, batch: Batch) -> jax.Array:
-        """Return the chance that a hard slot counts, of the shared layout."""
         ratio = ratio_at(self.ratio[0], batch.step)
         return switches(self.switched, self.hard_num, ratio)[1]
 
@@ -286,7 +266,8 @@ class RowSlots(Source):
         """Expected easy and hard draws of a row with a pool, [] float32 each."""
         if self.ratio and not self.switched:
             ratio = ratio_at(self.ratio[0], batch.step)
-            return self.slots * (1 - ratio), self.slots * ratio
+            slots = self.easy_num + self.hard_num
+            return slots * (1 - ratio), slots * ratio
         hard = jnp.float32(self.hard_num)
         if self.switched:
             hard *= self._chance(batch)
@@ -316,5 +297,4 @@ class RowSlots(Source):
         lost = drawn.is_hard & (drawn.items >= self.easy.num_items)
         share = lost.sum() / jnp.maximum(drawn.is_hard.sum(), 1)
         mean = memory["lost_slots"]
-        mean += (share - mean) / (batch.step + 1)
-        return memory | {"lost_slots": mean}
+        return memory | {"lost_slots": mean + (share - mean) / (batch.step + 1)}

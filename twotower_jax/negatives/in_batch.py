@@ -40,8 +40,8 @@ class InBatch(src.Source):
         """An item is expected (n - 1) q+ times."""
         others: Any = batch.size - 1
         if self.longest:
-            # A batch of one sequence alone counts as having one other row, as the next
-            # one of that sequence may: the log of an expected count of 0 would be -inf.
+            # A batch of one sequence alone counts as having one other row: the log of
+            # an expected count of 0 would be -inf.
             there = self._of_sequence(batch)[1]
             number = 1 + there.sum(axis=1).mean(dtype=jnp.float32)
             others = jnp.maximum(batch.size - number, 1)

@@ -1,7 +1,7 @@
-"""Masks: items that are training positives of the row's user are not negatives.
+"""Masks: what is no negative of a row, such as its user's training positives.
 
-Every user's training positives are one sorted list; a batch looks up only those of its
-own users, so the cost depends on the batch and not on users or catalogue.
+A batch looks up the positives of its own users alone, so that the cost depends on the
+batch and not on users or catalogue.
 """
 
 import functools
@@ -23,7 +23,7 @@ CHUNK, CPU_CHUNK = 2**15, 2**13
 
 
 class UserPositives(NamedTuple):
-    """Training positives of every user, which a mesh spreads like tables."""
+    """Sorted training positives of every user, which a mesh spreads like tables."""
 
     begin: Any  # [users + 1] int32, a user's positives are item[begin[u]:begin[u + 1]]
     item: Any  # [pairs] int32, ascending for each user, distinct
@@ -52,7 +52,7 @@ def user_positives(
 
 
 class _Lists(NamedTuple):
-    """Positives of the users of some rows, thought of as one list end to end."""
+    """Positives of the users of rows, as one list: row b's part is before ends[b]."""
 
     begin: jax.Array  # [B] int32, a row's positives are item[begin:end]
     end: jax.Array
@@ -60,12 +60,11 @@ class _Lists(NamedTuple):
 
     @property
     def ends(self) -> jax.Array:
-        """Return the places behind each row's positives in the list, [B] int32."""
         return jnp.cumsum(self.end - self.begin)
 
     @property
     def size(self) -> int:
-        """Return the positives in a chunk: `CHUNK`, divided by the table's devices."""
+        """Return the positives in a chunk, divided by the table's devices."""
         on_cpu = jax.default_backend() == "cpu"
         chunk = min(CHUNK, CPU_CHUNK) if on_cpu else CHUNK
         return max(1, chunk // shards.table_shards())
@@ -87,7 +86,7 @@ class _Lists(NamedTuple):
 def _on_rows(
     function: Callable, positives: UserPositives, users: jax.Array, items: jax.Array
 ) -> jax.Array:
-    """Return the value of a function for all rows; a device computes its own rows."""
+    """Return the values of all rows, of which a device computes its own."""
     first, item = jax.tree.map(jnp.asarray, positives)
     lists = _Lists(shards.take(first, users), shards.take(first, users + 1), item)
     if jax.sharding.get_abstract_mesh().size <= 1:
@@ -95,9 +94,8 @@ def _on_rows(
 
     parts: tuple[Any, ...] = (shards.BY_BATCH, shards.BY_BATCH, shards.BY_ROWS)
     of_items = shards.BY_BATCH if items.ndim > 1 else shards.WHOLE
-    return shards.on_shards(function, (_Lists(*parts), of_items), shards.BY_BATCH)(
-        lists, items
-    )
+    specs = (_Lists(*parts), of_items), shards.BY_BATCH
+    return shards.on_shards(function, *specs)(lists, items)
 
 
 def seen_places(
@@ -116,8 +114,7 @@ def _seen_of_rows(lists: _Lists, distinct: jax.Array) -> jax.Array:
         hit = (row < rows) & (distinct[place] == item)
         return seen.at[jnp.where(hit, row, rows), place].set(True, mode="drop")
 
-    empty = jnp.zeros((rows, width), bool)
-    return jax.lax.fori_loop(0, lists.chunks, look_up, empty)
+    return jax.lax.fori_loop(0, lists.chunks, look_up, jnp.zeros((rows, width), bool))
 
 
 def contains(positives: UserPositives, users: jax.Array, items: jax.Array) -> jax.Array:
@@ -145,9 +142,7 @@ def _among(
     low = jnp.broadcast_to(begin[:, None], items.shape)
     high = last = jnp.broadcast_to(end[:, None], items.shape)
 
-    def halve(
-        _: jax.Array, bounds: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def halve(_: jax.Array, bounds: tuple) -> tuple[jax.Array, jax.Array]:
         low, high = bounds
         middle = low + (high - low) // 2
         right = values[middle] < items
@@ -178,7 +173,7 @@ class RowMasks:
     known: tuple[Any, ...] = ()  # (items known at each positive,) if others are masked
 
     def clicked(self, users: jax.Array, items: jax.Array) -> tuple[jax.Array, ...]:
-        """(Which items of a row are masked as its user's positives, [B, K] bool,)."""
+        """([B, K] bool, items of rows that are masked as their users' positives,)."""
         return tuple(contains(lists, users, items) for lists in self.positives)
 
     def of_items(self, batch: Batch, items: jax.Array) -> jax.Array:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from twotower_jax.errors import InputError
-from twotower_jax.lazy import Lazy, jnp, np
+from twotower_jax.lazy import jnp, np, shards
 from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
 from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import key, keys_of, section, tag
 
-if TYPE_CHECKING:
-    from twotower_jax.arrays import shards
-else:
-    shards = Lazy("twotower_jax.arrays.shards")
-
 
 @keys_of("negatives.hard.mined")
 class MinedConfig:
-    """Hard negatives mined by the model itself: a window of its exact ranking."""
+    """Times of the minings, and the window of ranks."""
 
     warmup: float = key(
         0.1,
@@ -92,6 +86,5 @@ def window(items: np.ndarray, first: int, end: int, num_items: int) -> np.ndarra
         )
     part = np.asarray(items, np.int32)[:, first:end]
     missing = end - first - part.shape[1]
-    part = np.pad(part, ((0, 0), (0, missing)), constant_values=num_items)
-    valid = (part >= 0) & (part < num_items)
-    return np.where(valid, part, np.int32(num_items))
+    part = np.pad(part, ((0, 0), (0, missing)), constant_values=-1)
+    return np.where((part >= 0) & (part < num_items), part, np.int32(num_items))

@@ -51,8 +51,7 @@ class Resampled(hard.Hard):
 
     They are in proportion to e^s / q, where s is the logit of a candidate and q its
     probability as an easy draw; 0 where the row's mask or the filter of negatives drops
-    it. Their log q is exact, see `resampled_log_prob`. A slot of a row whose candidates
-    are all dropped is switched off.
+    it. A slot of a row whose candidates are all dropped is switched off.
 
     References:
       Chen et al., Learning Recommenders for Implicit Feedback with Importance
