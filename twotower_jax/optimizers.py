@@ -24,9 +24,7 @@ class Optimizer(Choice):
     every_row: ClassVar[bool] = False
 
     name: str = ""
-    learning_rate: float = key(
-        0.01, above=0, doc="learning rate at the first step", example="0.003"
-    )
+    learning_rate: float = key(0.01, above=0, doc="learning rate at the first step")
     l2: float = key(
         0.0,
         low=0,
@@ -55,15 +53,8 @@ class Adagrad(Optimizer):
     """
 
     name: str = "adagrad"
-    learning_rate: float = key(
-        0.2, above=0, doc="learning rate at the first step", example="0.003"
-    )
-    initial_accumulator: float = key(
-        0.1,
-        low=0,
-        doc="initial sum of squared gradients",
-        example="optimizer=adagrad optimizer.initial_accumulator=0.01",
-    )
+    learning_rate: float = key(0.2, above=0, doc="learning rate at the first step")
+    initial_accumulator: float = key(0.1, low=0, doc="initial sum of squared gradients")
     eps: float = key(
         1e-7, above=0, doc="added to the denominator of an update", example="1.0e-6"
     )
@@ -86,10 +77,8 @@ class Adam(Optimizer):
     eps: float = key(
         1e-8, above=0, doc="added to the denominator of an update", example="1.0e-6"
     )
-    b1: float = key(0.9, low=0, high=1, doc="decay of the first moment", example="0.5")
-    b2: float = key(
-        0.999, low=0, high=1, doc="decay of the second moment", example="0.99"
-    )
+    b1: float = key(0.9, low=0, high=1, doc="decay of the first moment")
+    b2: float = key(0.999, low=0, high=1, doc="decay of the second moment")
 
     def transformation(self) -> optax.GradientTransformation:
         """Mean of the gradient over the root of its mean square."""
@@ -103,9 +92,7 @@ class AdamDense(Adam):
 
     name: str = "adam_dense"
     every_row: ClassVar[bool] = True
-    learning_rate: float = key(
-        0.001, above=0, doc="learning rate at the first step", example="0.003"
-    )
+    learning_rate: float = key(0.001, above=0, doc="learning rate at the first step")
 
 
 @OPTIMIZERS.add

@@ -156,12 +156,7 @@ class UpsampleCold(ToReference):
 
     strategy: str = "upsample_cold"
     more: ClassVar[str] = "max_repeat"
-    max_repeat: int = key(
-        10,
-        low=1,
-        doc="most copies of a positive per epoch",
-        example="positives=upsample_cold positives.max_repeat=4",
-    )
+    max_repeat: int = key(10, low=1, doc="most copies of a positive per epoch")
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
         """w_i = min(r_max, max(1, (c_ref / c_i)^g)), at least 1."""
@@ -199,7 +194,7 @@ class Word2vec(Resampled):
         1e-3,
         above=0,
         doc="share of the clicks below which all positives of an item are kept",
-        example="positives=word2vec positives.threshold=1.0e-4",
+        example="1.0e-4",
     )
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
@@ -232,7 +227,6 @@ class Power(Resampled):
         low=0,
         high=4,
         doc="exponent of the clicks; 1: none, in expectation; 0: all items alike",
-        example="positives=power positives.exponent=0.25",
     )
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
@@ -264,12 +258,7 @@ class Cap(Resampled):
 
     strategy: str = "cap"
     more: ClassVar[str] = "cap"
-    cap: int = key(
-        100,
-        low=1,
-        doc="most positives per item and epoch",
-        example="positives=cap positives.cap=20",
-    )
+    cap: int = key(100, low=1, doc="most positives per item and epoch")
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
         """w_i = min(1, k / c_i)."""

@@ -37,7 +37,7 @@ from twotower_jax.lazy import jax
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
-_KEY, _DECIDES, _EXAMPLE = "key", "decides", "example"
+_KEY, _DECIDES, _WORDS = "key", "decides", "words"
 # Whether a key decides a number of the run, given all values by dotted key.
 Decides = bool | Callable[[Mapping[str, Any]], bool]
 GROUP = f"{__package__}.choices"  # of entry points
@@ -207,7 +207,7 @@ class Key(NamedTuple):
 
     doc: str  # the meaning in one line, with the unit and the meaning of null
     # another value than the default as the command line writes it, or all words of a
-    # command where it needs others; "": another choice
+    # command where it needs others; "": another choice, or another number
     example: str = ""
     low: float | None = None  # the lowest value allowed, or None
     high: float | None = None  # the highest value allowed, or None
@@ -232,16 +232,21 @@ class Key(NamedTuple):
             return f"at least {_short(self.low)}"
         return f"{_short(self.low)} to {_short(self.high)}"
 
-    def words(self, name: str, default: Any) -> list[str]:
-        """Return the words of a command that sets the key to another value."""
+    def words(self, name: str, default: Any, before: str = "") -> list[str]:
+        """Return the words of a command that sets the key to another value.
+
+        ``before`` are those with which it has an effect (`words_of`).
+        """
         if "=" in self.example:
             return shlex.split(self.example)
         value = self.example
         if not value and isinstance(default, bool):
             value = str(not default).lower()
+        elif not value and default and isinstance(default, int | float):
+            value = str(2 * default) if isinstance(default, int) else f"{default / 2:g}"
         if not value:
             value = next((choice for choice in self.choices if choice != default), "")
-        return [f"{name}={value}"] if value else []
+        return [*shlex.split(before), f"{name}={value}"] if value else []
 
     def check(self, name: str, value: Any) -> None:
         """Raise InputError for a number or a name that is not allowed."""
@@ -272,15 +277,16 @@ def _short(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
+def key(default: T, *, doc: str, decides: Decides | None = None, **rules: Any) -> T:
     """Return the dataclass field that declares a key, typed as its default.
 
     Args:
       default: its default; a dictionary is copied for each configuration.
       doc: the meaning in one line, with the unit and the meaning of null.
       decides: whether its value decides any number of the run; or a function of all
-        values by dotted key that says so, for a key that another one turns off. Runs
-        that differ in other keys alone are the same arm.
+        values by dotted key that says so, for a key that another one turns off; None:
+        ``in_use`` of its class, by default True. Runs that differ in other keys alone
+        are the same arm.
       rules: the other fields of `Key`.
     """
     metadata = {_KEY: Key(doc, **rules), _DECIDES: decides}
@@ -291,31 +297,45 @@ def key(default: T, *, doc: str, decides: Decides = True, **rules: Any) -> T:
     return cast(T, field)
 
 
-def tag(name: str, *, decides: Decides = True, example: str = "") -> str:
+def tag(name: str, *, words: str = "") -> str:
     """Return the field of a choice that holds its name.
 
-    ``decides`` is as of `key`, where the whole section may have no effect; ``example``
-    are words that make another choice with an effect, where its name alone does not.
+    ``words`` of a command choose it with an effect, where its name alone has none.
     """
-    metadata = {_DECIDES: decides, _EXAMPLE: example}
-    return cast(str, dataclasses.field(default=name, metadata=metadata))
+    return cast(str, dataclasses.field(default=name, metadata={_WORDS: words}))
 
 
-def example_of(choice: Any) -> str:
-    """Return the words that make another choice than this one, "" where none stand."""
-    fields = {item.name: item for item in dataclasses.fields(choice)}
-    return fields[choice.choices.tag].metadata.get(_EXAMPLE, "")
+def words_of(kind: type, name: str = "") -> str:
+    """Return the words of a command that choose a class, or one that declares a key.
+
+    They are "" of a base, whose keys are those of several choices.
+    """
+    declare = (c for c in kind.__mro__ if name in vars(c).get("__annotations__", ()))
+    made = next(declare) if name else kind
+    if not issubclass(made, Choice):
+        return vars(made).get(_WORDS, "")
+    chosen = next(f for f in dataclasses.fields(made) if f.name == made.choices.tag)
+    own = f"{made.choices.group}={chosen.default}" if chosen.default else ""
+    return chosen.metadata.get(_WORDS) or own
 
 
-def section(make: Callable[[], T], *, decides: Decides = True) -> T:
+def section(make: Callable[[], T], *, decides: Decides | None = None) -> T:
     """Return the dataclass field of a section; ``decides`` is that of all its keys."""
     metadata = {_DECIDES: decides}
     return cast(T, dataclasses.field(default_factory=make, metadata=metadata))
 
 
-def decides(item: dataclasses.Field[Any], values: Mapping[str, Any]) -> bool:
+def rule_of(item: dataclasses.Field[Any], owner: type) -> Decides:
+    """Return when a field of a class decides a number: its rule, or its class's."""
+    rule = item.metadata.get(_DECIDES)
+    return getattr(owner, "in_use", True) if rule is None else rule
+
+
+def decides(
+    item: dataclasses.Field[Any], owner: type, values: Mapping[str, Any]
+) -> bool:
     """Return whether a key, or a section, decides a number of a run of these values."""
-    rule = item.metadata.get(_DECIDES, True)
+    rule = rule_of(item, owner)
     try:
         return bool(rule(values)) if callable(rule) else rule
     except TypeError:  # a value of another type, in the record of a run
@@ -379,10 +399,11 @@ def check_keys(section: Any, name: str) -> None:
 
 
 @dataclass_transform(eq_default=False)
-def keys_of(name: str) -> Callable[[type[T]], type[T]]:
+def keys_of(name: str, words: str = "") -> Callable[[type[T]], type[T]]:
     """Decorator of the dataclass of a section, whose values are checked when made.
 
-    ``name`` is as of `check_keys`. ``__post_init__`` of the class has further checks.
+    ``name`` is as of `check_keys`, and ``words`` of a command let its keys have an
+    effect. ``__post_init__`` of the class has further checks.
     """
 
     def declare(section: type[T]) -> type[T]:
@@ -393,6 +414,7 @@ def keys_of(name: str) -> Callable[[type[T]], type[T]]:
             further(self)
 
         section.__post_init__ = post_init  # type: ignore[attr-defined]
+        setattr(section, _WORDS, words)
         hashed = "__hash__" in vars(section)
         return dataclasses.dataclass(unsafe_hash=not hashed)(section)
 

@@ -219,10 +219,10 @@ def idle_keys(config: Mapping[str, Any]) -> set[str]:
     """
     values = all_values(config)
     idle = set()
-    for key, item, _, choice in walk():
+    for key, item, owner, choice in walk():
         family = family_of(key)
         in_use = not (choice and family) or values.get(family.key) == choice
-        if in_use and not decides(item, values):
+        if in_use and not decides(item, owner, values):
             idle.add(key)
     within = tuple(f"{key}." for key in idle)
     return {key for key in values if key in idle or key.startswith(within)}

@@ -12,8 +12,8 @@ from twotower_jax.registry import (
     Key,
     declared,
     default_of,
-    example_of,
     sections,
+    words_of,
 )
 
 # Where early stopping decides the end, a share of the limit might lie behind it.
@@ -70,7 +70,8 @@ def describe_keys(
             rows[head.key] = {"": head}
         elif made is not None:
             hint = type_hints(owner)[item.name]
-            row = key_row(key, type_text(hint), made, default_of(item))
+            before = words_of(owner, item.name)
+            row = key_row(key, type_text(hint), made, default_of(item), before)
             if allowed := ", ".join((names or {}).get(key, ())):
                 row = row._replace(allowed=allowed)
             rows.setdefault(key, {})[choice] = row
@@ -84,8 +85,8 @@ def _head(chosen: Choice) -> KeyRow:
     names = [first, *sorted(set(family) - {first})]
     doc = f"the choice, which brings its keys; written `{family.group}=NAME`"
     other = next(name for name in family if name != first)
-    example = example_of(chosen) or f"{family.group}={other}"
-    return KeyRow(family.key, "text", first, ", ".join(names), doc, example)
+    words = words_of(family[other])
+    return KeyRow(family.key, "text", first, ", ".join(names), doc, words)
 
 
 def _merged(having: Mapping[str, KeyRow]) -> KeyRow:
@@ -113,9 +114,9 @@ def _of(names: Sequence[str], family: Collection[str]) -> str:
     return f"all but {', '.join(others)}: " if few else f"{', '.join(names)}: "
 
 
-def key_row(name: str, kind: str, made: Key, default: Any) -> KeyRow:
-    """Return the row of one declaration."""
-    example = shlex.join(made.words(name, default))
+def key_row(name: str, kind: str, made: Key, default: Any, before: str = "") -> KeyRow:
+    """Return the row of one declaration, which has an effect behind words before it."""
+    example = shlex.join(made.words(name, default, before))
     doc = made.doc + (SHORTEST if made.training else "")
     return KeyRow(name, kind, value_text(default), made.allowed(), doc, example)
 

@@ -52,18 +52,9 @@ class Ccl(base.CosineLoss):
     formula = staticmethod(ccl)
     name: str = "ccl"
     pointwise: ClassVar[bool] = True
-    margin: float = key(
-        0.8,
-        above=0,
-        doc="cosine above which a negative is pushed",
-        example="loss=ccl loss.margin=0.5",
-    )
+    margin: float = key(0.8, above=0, doc="cosine above which a negative is pushed")
     negative_weight: float = key(
-        150.0,
-        above=0,
-        neutral=1.0,
-        doc="factor of the mean over negatives",
-        example="loss=ccl loss.negative_weight=100",
+        150.0, above=0, neutral=1.0, doc="factor of the mean over negatives"
     )
 
 
@@ -132,7 +123,6 @@ class Dcl(base.CosineLoss):
         low=0,
         high=0.99,
         doc="share of the negatives that is taken to be positives",
-        example="loss=dcl loss.tau_plus=0.05",
     )
 
 
@@ -142,12 +132,7 @@ class Hcl(Dcl):
     """Contrastive loss with hard negatives, weighed by their score and debiased."""
 
     name: str = "hcl"
-    beta: float = key(
-        0.5,
-        low=0,
-        doc="concentration on hard negatives; 0: dcl",
-        example="loss=hcl loss.beta=1",
-    )
+    beta: float = key(0.5, low=0, doc="concentration on hard negatives; 0: dcl")
 
 
 ACTIVATIONS = ("tanh", "atan", "relu")
@@ -201,12 +186,10 @@ class Psl(base.CosineLoss):
         "tanh",
         choices=ACTIVATIONS,
         doc="surrogate sigma of a lead of a negative",
-        example="loss=psl loss.activation=relu",
+        example="relu",
     )
     decoupled: bool = key(
-        True,
-        doc="leave the positive out of the sum over the negatives",
-        example="loss=psl loss.decoupled=false",
+        True, doc="leave the positive out of the sum over the negatives"
     )
 
 

@@ -20,7 +20,7 @@ class Pointwise(base.Tempered, base.SampledLoss):
         None,
         above=0,
         doc="sum of the weights of the negatives per positive; null: 1 each",
-        example="loss=bce loss.ratio=1",
+        example="1",
     )
     offset: float = key(
         0.0,
@@ -87,7 +87,6 @@ class Bce(Pointwise):
         3.0,
         above=0,
         doc="sum of the weights of the negatives per positive; null: 1 each",
-        example="loss=bce loss.ratio=1",
     )
 
 
@@ -136,11 +135,7 @@ class Gbce(Pointwise):
     formula = staticmethod(gbce)
     name: str = "gbce"
     calibration: float = key(
-        0.75,
-        low=0,
-        high=1,
-        doc="t, from 0 (bce) to 1 (calibrated)",
-        example="loss=gbce loss.calibration=0.5",
+        0.75, low=0, high=1, doc="t, from 0 (bce) to 1 (calibrated)"
     )
 
     def odds(self, drawn: int, num_items: int) -> base.Odds | None:

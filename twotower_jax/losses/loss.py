@@ -35,7 +35,7 @@ def _learns(values: Mapping[str, Any]) -> bool:
     return bool(values.get("loss.learn_temperature"))
 
 
-@keys_of("loss.logq.streaming")
+@keys_of("loss.logq.streaming", words="loss.logq.frequency=streaming")
 class StreamingConfig:
     """The streaming estimator of item frequencies (negatives/frequency.py)."""
 
@@ -43,27 +43,19 @@ class StreamingConfig:
         None,
         low=1,
         doc="buckets per hash; null: four per item of the catalogue",
-        example="loss.logq.frequency=streaming loss.logq.streaming.buckets=100000",
+        example="100000",
     )
     hashes: int = key(
-        2,
-        low=1,
-        high=16,
-        doc="number of hashes, each with its own buckets",
-        example="loss.logq.frequency=streaming loss.logq.streaming.hashes=5",
+        2, low=1, high=16, doc="number of hashes, each with its own buckets"
     )
     alpha: float = key(
         0.01,
         low=0,
         high=1,
         doc="weight of the last gap in the moving mean of an item's gaps",
-        example="loss.logq.frequency=streaming loss.logq.streaming.alpha=0.1",
     )
     initial_gap: float = key(
-        100.0,
-        low=1,
-        doc="gap in steps of an item that was not seen yet",
-        example="loss.logq.frequency=streaming loss.logq.streaming.initial_gap=1000",
+        100.0, low=1, doc="gap in steps of an item that was not seen yet"
     )
 
 
@@ -90,7 +82,6 @@ class LogqConfig:
         high=1,
         decides=_corrects,
         doc="factor of the log of the expected count; 1: the whole correction",
-        example="0.5",
     )
     streaming: StreamingConfig = section(
         StreamingConfig,

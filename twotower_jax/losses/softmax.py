@@ -64,12 +64,10 @@ class Softmax(base.Tempered):
     formula = staticmethod(sampled_softmax)
     softmax_pass: ClassVar[bool] = True
     decoupled: bool = key(
-        False,
-        doc="leave the positive out of the sum over the negatives",
-        example="loss.decoupled=true",
+        False, doc="leave the positive out of the sum over the negatives"
     )
     negative_weight: float = key(
-        1.0, above=0, neutral=1.0, doc="factor of the log of the sum", example="1.2"
+        1.0, above=0, neutral=1.0, doc="factor of the log of the sum"
     )
 
     def check_towers(self, towers: Any) -> None:
@@ -98,28 +96,19 @@ class FullSoftmax(Softmax):
     whole_catalogue: ClassVar[bool] = True
 
 
-@keys_of("loss.at_k")
+@keys_of("loss.at_k", words="loss=softmax_at_k")
 class AtKConfig:
     """Weights of rows by the user's k-th best score, and the estimate of it."""
 
-    k: int = key(
-        20,
-        low=1,
-        doc="rank of the score to which the positive is compared",
-        example="loss=softmax_at_k loss.at_k.k=50",
-    )
+    k: int = key(20, low=1, doc="rank of the score to which the positive is compared")
     temperature: float = key(
-        2.5,
-        above=0,
-        doc="temperature of the weights, in units of the cosine",
-        example="loss=softmax_at_k loss.at_k.temperature=4",
+        2.5, above=0, doc="temperature of the weights, in units of the cosine"
     )
     sampled: int = key(
         1000,
         low=1,
         doc="items that are sampled for the estimate beside the user's positives; the "
         "whole catalogue where that is smaller",
-        example="loss=softmax_at_k loss.at_k.sampled=5000",
     )
     every: float = key(
         0.1,
@@ -127,7 +116,6 @@ class AtKConfig:
         training=True,
         doc="share of the training between two estimates, and before the first one; "
         "until then the score is 0",
-        example="loss=softmax_at_k loss.at_k.every=0.025",
     )
 
     def __post_init__(self) -> None:
@@ -150,9 +138,7 @@ class SoftmaxAtK(Softmax, base.SampledLoss):
 
     name: str = "softmax_at_k"
     decoupled: bool = key(
-        True,
-        doc="leave the positive out of the sum over the negatives",
-        example="loss=softmax_at_k loss.decoupled=false",
+        True, doc="leave the positive out of the sum over the negatives"
     )
     at_k: AtKConfig = field(default_factory=AtKConfig)
     weighs_rows: ClassVar[bool] = True

@@ -81,5 +81,4 @@ class Hinge(base.SampledLoss):
         0.2,
         above=0,
         doc="lead of the positive, in units of the score without temperature",
-        example="loss=hinge loss.margin=0.5",
     )

@@ -95,7 +95,7 @@ def mean_age(bank: Bank, step: jax.Array | int) -> jax.Array:
 
 
 def drift(bank: Bank, current: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean distance (0 if empty; the paper's D) and cosine (1) to current embeddings."""
+    """Mean distance (the paper's D; 0 if empty) and cosine (1) of the current ones."""
     current = current.astype(jnp.float32)
     distance = jnp.linalg.norm(current - bank.embedding, axis=1)
     lengths = jnp.linalg.norm(current, axis=1) * jnp.linalg.norm(bank.embedding, axis=1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import jax, jnp
-from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardStep, hard_negatives
+from twotower_jax.negatives.hard import HARD, Hard, HardDraws, HardStep
 from twotower_jax.negatives.source import no_pools
 from twotower_jax.registry import key, tag
 
@@ -99,13 +99,9 @@ class BestOf(Hard):
     per_slot: ClassVar[bool] = True
     every_row: ClassVar[bool] = True
 
-    source: str = tag("dns", decides=hard_negatives)
+    source: str = tag("dns", words="negatives=dns")
     candidate_num: int = key(
-        8,
-        low=2,
-        decides=hard_negatives,
-        doc="easy draws per slot, of which the best scored is kept",
-        example="negatives=dns negatives.hard.candidate_num=16",
+        8, low=2, doc="easy draws per slot, of which the best scored is kept"
     )
 
     def __post_init__(self) -> None:

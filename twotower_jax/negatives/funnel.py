@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import jax, jnp, shards
-from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
+from twotower_jax.negatives.hard import HARD, HardStep, Pooled
 from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import check_choice, key, tag
 
@@ -24,40 +24,32 @@ class Funnel(Pooled):
 
     of_log: ClassVar[bool] = True
 
-    source: str = tag("log", decides=hard_negatives, example="negatives=mined")
+    source: str = tag("log", words="negatives=hard")
     stages: tuple[str, ...] = key(
         REJECTED,
-        decides=hard_negatives,
         traced=False,
         doc="furthest stages that the items reached: `retrieved` were rejected by "
         "pre-ranking, `pre_ranked` by ranking; `pre_ranked:50-100` its ranks 50 to 99, "
         "0 the best. `ranked` and `re_ranked` came through ranking: users like many of "
         "them, so they are hard negatives by name only",
-        example="negatives=hard negatives.hard.stages=[retrieved]",
+        example="[retrieved]",
     )
     weights: tuple[float, ...] = key(
         (),
         above=0,
-        decides=hard_negatives,
         traced=False,
         doc="weight of each stage in the draw; []: 1 each",
-        example="negatives=hard negatives.hard.weights=[3,1]",
+        example="[3,1]",
     )
     pool: str = key(
         "request",
         choices=("request", "user"),
-        decides=hard_negatives,
         traced=False,
         doc="items of the request of the positive, or of all requests of the user",
-        example="negatives=hard negatives.hard.pool=user",
+        example="user",
     )
     pool_size: int = key(
-        64,
-        low=1,
-        decides=hard_negatives,
-        traced=False,
-        doc="most items kept per pool, drawn once",
-        example="negatives=hard negatives.hard.pool_size=256",
+        64, low=1, traced=False, doc="most items kept per pool, drawn once"
     )
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from twotower_jax.negatives.source import (
     Source,
     no_pools,
 )
-from twotower_jax.registry import Choice, Choices, key, tag
+from twotower_jax.registry import Choice, Choices, key
 
 if TYPE_CHECKING:
     from twotower_jax.negatives.easy import EasyLaw
@@ -79,13 +79,14 @@ class Hard(Choice):
     """
 
     choices: ClassVar[Choices[Hard]] = HARD
+    in_use: ClassVar = staticmethod(hard_negatives)  # whether its keys have an effect
     of_log: ClassVar[bool] = False  # whether the pools are those of the log's funnel
     scored: ClassVar[bool] = False  # whether the model scores candidates
     per_slot: ClassVar[bool] = False  # whether each slot has candidates of its own
     every_row: ClassVar[bool] = False  # whether no row lacks hard draws
     candidate_num = 0  # easy draws that are scored of a row or slot: a key of some
 
-    source: str = tag("", decides=hard_negatives)
+    source: str = ""
     num: int = key(
         0,
         low=0,
@@ -109,7 +110,7 @@ class Hard(Choice):
     )
 
     def prepare(self, log: Any, split: Any) -> Any:
-        """A tree of arrays that draws read of a `FunnelLog`, known from `split.train`."""
+        """A tree of arrays that draws read of a `FunnelLog`, of `split.train` alone."""
         return ()
 
     def draw_slots(self, step: HardStep) -> HardDraws:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from twotower_jax.errors import InputError
 from twotower_jax.lazy import jnp, np, shards
-from twotower_jax.negatives.hard import HARD, HardStep, Pooled, hard_negatives
+from twotower_jax.negatives.hard import HARD, HardStep, Pooled
 from twotower_jax.negatives.source import RowPools
 from twotower_jax.registry import key, keys_of, section, tag
 
 
-@keys_of("negatives.hard.mined")
+@keys_of("negatives.hard.mined", words="negatives=mined")
 class MinedConfig:
     """Times of the minings, and the window of ranks."""
 
@@ -20,26 +20,14 @@ class MinedConfig:
         above=0,
         training=True,
         doc="share of the training before the first mining; until then slots are easy",
-        example="negatives=mined negatives.hard.mined.warmup=0.2",
     )
     every: float = key(
-        0.1,
-        above=0,
-        training=True,
-        doc="share of the training between two minings",
-        example="negatives=mined negatives.hard.mined.every=0.05",
+        0.1, above=0, training=True, doc="share of the training between two minings"
     )
     range_min: int = key(
-        100,
-        low=0,
-        doc="first rank of the window of the model's ranking, from 0",
-        example="negatives=mined negatives.hard.mined.range_min=50",
+        100, low=0, doc="first rank of the window of the model's ranking, from 0"
     )
-    range_max: int = key(
-        500,
-        doc="end of the window of ranks, itself not included",
-        example="negatives=mined negatives.hard.mined.range_max=1000",
-    )
+    range_max: int = key(500, doc="end of the window of ranks, itself not included")
 
     def __post_init__(self) -> None:
         if self.warmup + self.every >= 1:
@@ -61,8 +49,8 @@ class MinedConfig:
 class Mined(Pooled):
     """Uniform draws from a window of the model's own ranking, mined again and again."""
 
-    source: str = tag("mined", decides=hard_negatives)
-    mined: MinedConfig = section(MinedConfig, decides=hard_negatives)
+    source: str = tag("mined", words="negatives=mined")
+    mined: MinedConfig = section(MinedConfig)
 
     def pools(self, step: HardStep) -> RowPools:
         """The windows of the rows' users, which are empty before the first mining."""

@@ -61,13 +61,9 @@ class Resampled(hard.Hard):
     scored: ClassVar[bool] = True
     every_row: ClassVar[bool] = True
 
-    source: str = tag("resampled", decides=hard.hard_negatives)
+    source: str = tag("resampled", words="negatives=resampled")
     candidate_num: int = key(
-        8,
-        low=2,
-        decides=hard.hard_negatives,
-        doc="easy draws per row, from which its slots are drawn",
-        example="negatives=resampled negatives.hard.candidate_num=32",
+        8, low=2, doc="easy draws per row, from which its slots are drawn"
     )
 
     def draw_slots(self, step: hard.HardStep) -> hard.HardDraws:

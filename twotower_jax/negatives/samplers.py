@@ -34,13 +34,15 @@ class Sampler(Choice):
     """Base of the laws of easy draws; a subclass defines `weights`."""
 
     choices: ClassVar[Choices[Sampler]] = EASY
+    in_use: ClassVar = staticmethod(has_slots)  # whether its keys have an effect
 
-    sampler: str = tag("", decides=has_slots)
+    sampler: str = ""
     num: int = key(
         0,
         low=0,
+        decides=True,
         doc="easy draws: per batch where layout is shared, else per row; 0: none",
-        example="negatives=uniform negatives.easy.num=256",
+        example="256",
     )
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
@@ -53,7 +55,7 @@ class Sampler(Choice):
 class Uniform(Sampler):
     """Every item alike."""
 
-    sampler: str = tag("uniform", decides=has_slots, example="negatives=popularity")
+    sampler: str = tag("uniform", words="negatives=uniform")
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
         """Ones."""
@@ -73,22 +75,11 @@ class Popularity(Sampler):
       Compositionality, NIPS 2013, section 2.2.
     """
 
-    sampler: str = tag("popularity", decides=has_slots)
+    sampler: str = tag("popularity", words="negatives=popularity")
     alpha: float = key(
-        0.75,
-        low=0,
-        high=2,
-        decides=has_slots,
-        doc="q_i is proportional to (clicks + smoothing)^alpha",
-        example="negatives=popularity negatives.easy.alpha=0.5",
+        0.75, low=0, high=2, doc="q_i is proportional to (clicks + smoothing)^alpha"
     )
-    smoothing: float = key(
-        1.0,
-        above=0,
-        decides=has_slots,
-        doc="added to the clicks of each item",
-        example="negatives=popularity negatives.easy.smoothing=10",
-    )
+    smoothing: float = key(1.0, above=0, doc="added to the clicks of each item")
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
         """(c_i + s)^alpha."""
@@ -104,7 +95,7 @@ class LogUniform(Sampler):
     log(num_items + 1).
     """
 
-    sampler: str = tag("log_uniform", decides=has_slots)
+    sampler: str = tag("log_uniform", words="negatives=log_uniform")
 
     def weights(self, counts: np.ndarray) -> np.ndarray:
         """Log((k + 2) / (k + 1))."""

@@ -43,36 +43,25 @@ def _pools_by(pooling: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda v: reads_history(v) and v["towers.history_pooling"] == pooling
 
 
-@keys_of("towers.sequence")
+@keys_of("towers.sequence", words="towers=sequence")
 class SequenceConfig:
     """The transformer of the pooling ``transformer``."""
 
-    layers: int = key(
-        2,
-        low=1,
-        doc="layers of attention and feed-forward part",
-        example="towers=sequence towers.sequence.layers=1",
-    )
-    heads: int = key(
-        1,
-        low=1,
-        doc="attention heads; their number divides towers.dim",
-        example="towers=sequence towers.sequence.heads=2",
-    )
+    layers: int = key(2, low=1, doc="layers of attention and feed-forward part")
+    heads: int = key(1, low=1, doc="attention heads; their number divides towers.dim")
     dropout: float = key(
         0.2,
         low=0,
         high=0.9,
         doc="share of the numbers within the transformer that are set to 0, anew in "
         "each step of the training; 0: none",
-        example="towers=sequence towers.sequence.dropout=0.5",
     )
     longer: str = key(
         "refuse",
         choices=("refuse", "newest"),
         doc="training sequences longer than history_length: refuse the log, or train "
         "on the newest positives of each and count the others",
-        example="towers=sequence towers.sequence.longer=newest",
+        example="newest",
     )
 
 
@@ -87,12 +76,12 @@ class Towers(Choice):
     choices: ClassVar[Choices[Towers]] = TOWERS
 
     kind: str = ""
-    dim: int = key(64, low=1, doc="dimension of the embeddings", example="128")
+    dim: int = key(64, low=1, doc="dimension of the embeddings")
     hidden: tuple[int, ...] = key(
         (),
         low=1,
         doc="widths of the hidden layers; []: sum of the features",
-        example="towers=mlp towers.hidden=[256,128]",
+        example="[256,128]",
     )
     query: tuple[str, ...] = key(
         (),
@@ -110,7 +99,6 @@ class Towers(Choice):
         low=1,
         decides=reads_history,
         doc="last clicks of the user in the feature history",
-        example="towers=history towers.history_length=50",
     )
     history_pooling: str = key(
         "mean",
@@ -161,13 +149,10 @@ class Towers(Choice):
         choices=("random", "spectral"),
         doc="start of the tables of ids and histories: random, or singular vectors of "
         "the training clicks (spectral), with which large logs need fewer steps",
-        example="towers=factors towers.init=spectral",
+        example="spectral",
     )
     init_scale: float = key(
-        0.05,
-        above=0,
-        doc="initial tables are uniform in [-init_scale, init_scale]",
-        example="0.01",
+        0.05, above=0, doc="initial tables are uniform in [-init_scale, init_scale]"
     )
 
     def build(self, shape: Any) -> Tower:

@@ -33,29 +33,24 @@ PER_ITEM = 1e-3  # seconds of its regression on them, .65 ms to 1 ms when measur
 TIMED = 2**11  # rows of the inverse whose seconds are measured
 
 
-@keys_of("baseline.ease")
+@keys_of("baseline.ease", words="towers=ease")
 class EaseConfig:
     """EASE: the ridge regression of each item on all others."""
 
-    l2: float = key(
-        200.0,
-        above=0,
-        doc="weight of the squared coefficients",
-        example="towers=ease baseline.ease.l2=500",
-    )
+    l2: float = key(200.0, above=0, doc="weight of the squared coefficients")
     max_size: int | None = key(
         None,
         low=2,
         doc="limit on the users or the items with a training positive, whichever are "
         "fewer; null: none",
-        example="towers=ease baseline.ease.max_size=30000",
+        example="30000",
     )
     neighbours: int | None = key(
         None,
         low=1,
         doc="regress each item on so many of the most similar items alone; null: on "
         f"all, but on {NEIGHBOURS} where the memory does not hold 6 bytes per pair",
-        example="towers=ease baseline.ease.neighbours=100",
+        example="100",
     )
 
 

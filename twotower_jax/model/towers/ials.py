@@ -16,39 +16,22 @@ from twotower_jax.registry import key, keys_of
 BLOCK = 2**18
 
 
-@keys_of("baseline.ials")
+@keys_of("baseline.ials", words="towers=ials")
 class IalsConfig:
     """iALS: factors of the whole matrix of clicks by alternating least squares."""
 
-    factors: int = key(
-        64,
-        low=1,
-        doc="dimension of the factors",
-        example="towers=ials baseline.ials.factors=128",
-    )
+    factors: int = key(64, low=1, doc="dimension of the factors")
     l2: float = key(
-        0.01,
-        above=0,
-        doc="weight of the squared factors, times the row's weight",
-        example="towers=ials baseline.ials.l2=0.003",
+        0.01, above=0, doc="weight of the squared factors, times the row's weight"
     )
     unobserved_weight: float = key(
-        0.03,
-        above=0,
-        doc="weight of a pair without a click; a click adds 1",
-        example="towers=ials baseline.ials.unobserved_weight=0.1",
+        0.03, above=0, doc="weight of a pair without a click; a click adds 1"
     )
-    iterations: int = key(
-        16,
-        low=1,
-        doc="passes over users and items",
-        example="towers=ials baseline.ials.iterations=32",
-    )
+    iterations: int = key(16, low=1, doc="passes over users and items")
     max_rows: int = key(
         1_000_000,
         low=2,
         doc="limit on users plus items with a training positive, at 64 factors",
-        example="towers=ials baseline.ials.max_rows=5000000",
     )
 
 

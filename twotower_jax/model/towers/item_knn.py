@@ -13,27 +13,18 @@ from twotower_jax.registry import key, keys_of
 BLOCK = 2**23
 
 
-@keys_of("baseline.item_knn")
+@keys_of("baseline.item_knn", words="towers=item_knn")
 class ItemKnnConfig:
     """Item-kNN: the items clicked by the same users."""
 
-    neighbours: int = key(
-        200,
-        low=1,
-        doc="most similar items kept for each item",
-        example="towers=item_knn baseline.item_knn.neighbours=50",
-    )
+    neighbours: int = key(200, low=1, doc="most similar items kept for each item")
     shrink: float = key(
         20.0,
         low=0,
         doc="added to the denominator of the cosine of two items, in users; 0: none",
-        example="towers=item_knn baseline.item_knn.shrink=100",
     )
     max_pairs: int = key(
-        1_000_000_000,
-        low=1,
-        doc="limit on the sum over users of (number of items)^2",
-        example="towers=item_knn baseline.item_knn.max_pairs=10000000000",
+        1_000_000_000, low=1, doc="limit on the sum over users of (number of items)^2"
     )
 
 
