@@ -24,8 +24,7 @@ QUICK = ("baseline.ials.factors=8", "baseline.ials.iterations=2")
 def _nothing_kept(monkeypatch):
     """Let no fit or ranking of another test stand in for one of this test."""
     monkeypatch.setattr(baselines, "_fits", baselines.Latest(1))
-    monkeypatch.setattr(baselines, "_rankings", baselines.Latest(2))
-    monkeypatch.setattr(baselines, "_metrics", baselines.Latest(64))
+    monkeypatch.setattr(baselines, "_rankings", baselines.Latest(10))
 
 
 def made(output, kind, *words):

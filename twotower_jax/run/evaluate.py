@@ -63,11 +63,9 @@ def rank_sets(
 
 
 def subtracted_log_q(problem: Problem, params: dict, batch: int) -> jax.Array:
-    """Return the offset -T log N_i of the scores: [num_items] float32.
+    """Return the offset -T log N_i of scores, which orders items as logits do: [items].
 
-    A logit of training is s / T - log N_i, so scores with the offset order the items as
-    the logits do. N_i counts in-batch and easy draws, for hard draws depend on the
-    query. An item that is never drawn has the smallest N_i.
+    N_i counts in-batch and easy draws; an item never drawn has the smallest one.
     """
     program = problem.program
     end = TrainState(jnp.int32(2**30), params, {}, {})
@@ -100,39 +98,24 @@ def validate(
 
 # --- baselines, whose fits and rankings the next runs of the process share ------------
 
-
-class BaselineRanking(NamedTuple):
-    """The ranking of a split by a baseline."""
-
-    ranking: Ranking
-    by_popularity: int  # queries without a positive that the baseline knows
-    # Type in which a matrix was inverted: that of EASE depends on the free memory.
-    precision: str | None = None
-
-
 _fits: Latest[Scores] = Latest(1)  # one EASE model may hold a gigabyte
-# Valid and test of a run, and the arms of an advice, whose seeds share them.
-_rankings: Latest[BaselineRanking] = Latest(8)
-_metrics: Latest[dict[str, float]] = Latest(64)
-
-
-def knows_valid(config: Config) -> bool:
-    """Return whether the towers read a query's positives of the valid part on test."""
-    return "history" in config.towers.query
+# Of both splits by every baseline, which the seeds and arms of a sweep share.
+_rankings: Latest[Ranking] = Latest(2 * len(BASELINES))
 
 
 def known_clicks(config: Config, data: Loaded, split: str) -> Clicks:
     """Return the positives that a baseline, as the towers, knows: [users, items]."""
-    if split != "test" or not knows_valid(config):
-        return loader.train_clicks(data)
-    return loader.clicks_of(data, data.split.train.join(data.split.valid))
+    pairs = data.split.train
+    if split == "test" and "history" in config.towers.query:
+        pairs = pairs.join(data.split.valid)
+    return loader.clicks_of(data, pairs)
 
 
 def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
     """Return the scores of a fitted baseline, which is kept for the next call."""
+    baseline, numbers = loader.baseline_of(config, kind)
 
     def fit() -> Scores:
-        baseline, numbers = loader.baseline_of(config, kind)
         return baseline.fit(loader.train_clicks(data), numbers, config.seed)
 
     return _fits.get(_fit_key(config, data, kind), fit)
@@ -141,10 +124,9 @@ def fit_baseline(config: Config, data: Loaded, kind: str) -> Scores:
 def baseline_scorer(
     config: Config, data: Loaded, kind: str, history: Clicks, blank: np.ndarray
 ) -> scorers.Scorer:
-    """Return the scores of a baseline, given its positives [queries, items].
+    """Return the scores of a baseline for known positives [queries, items].
 
-    A query without a score of its own has those of popularity, and is marked in
-    ``blank`` [queries] bool when it is scored.
+    Queries without scores have those of popularity and are marked in ``blank``.
     """
     scores = fit_baseline(config, data, kind)
     number, num_items = history.shape
@@ -164,57 +146,45 @@ def baseline_scorer(
 
 def rank_baseline(
     config: Config, data: Loaded, kind: str, split: str, queries: QuerySet
-) -> BaselineRanking:
+) -> Ranking:
     """Rank the catalogue for the queries of a split by a baseline."""
 
-    def make() -> BaselineRanking:
+    def make() -> Ranking:
         blank = np.zeros(len(queries.user), bool)
         history = known_clicks(config, data, split)[queries.user]
         scorer = baseline_scorer(config, data, kind, history, blank)
         ranking = rank(config, data, queries, scorer)
         precision = getattr(fit_baseline(config, data, kind), "precision", None)
-        return BaselineRanking(ranking, int(blank.sum()), precision)
+        return ranking._replace(by_popularity=int(blank.sum()), precision=precision)
 
-    return _rankings.get(_ranking_key(config, data, kind, split), make)
+    # Its fit and what else decides its metrics.
+    decides = split, "history" in config.towers.query, config.data, config.evaluation
+    return _rankings.get((*_fit_key(config, data, kind), repr(decides)), make)
+
+
+def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
+    baseline, numbers = loader.baseline_of(config, kind)
+    seed = config.seed if baseline.seeded else None
+    return data.fingerprint, kind, baseline.structure(), numbers, seed
 
 
 def rank_splits(
     config: Config, data: Loaded, sets: Mapping[str, QuerySet]
 ) -> tuple[dict[str, Ranking], dict[str, Any]]:
     """Return the rankings by split of a run of a baseline, and counts by split."""
-    ranked = {
-        split: rank_baseline(config, data, config.towers.kind, split, queries)
-        for split, queries in sets.items()
-    }
+    kind = config.towers.kind
+    ranked = {s: rank_baseline(config, data, kind, s, sets[s]) for s in sets}
     numbers = {split: made.by_popularity for split, made in ranked.items()}
     counts: dict[str, Any] = {"queries ranked by popularity": numbers}
     if precision := next(iter(ranked.values())).precision:
         counts["precision"] = precision
-    return {split: made.ranking for split, made in ranked.items()}, counts
-
-
-def _fit_key(config: Config, data: Loaded, kind: str) -> tuple[Hashable, ...]:
-    """Return the key of a fit: equal keys, equal scores."""
-    baseline, numbers = loader.baseline_of(config, kind)
-    seed = config.seed if baseline.seeded else None
-    return data.fingerprint, kind, baseline.structure(), numbers, seed
-
-
-def _ranking_key(
-    config: Config, data: Loaded, kind: str, split: str
-) -> tuple[Hashable, ...]:
-    """Return the key of a ranking: equal keys, equal metrics."""
-    sections = repr(config.data), repr(config.evaluation)
-    return *_fit_key(config, data, kind), split, knows_valid(config), *sections
+    return ranked, counts
 
 
 def compare_baselines(
     config: Config, data: Loaded, sets: Mapping[str, QuerySet], console: Console
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return {baseline: {split: {metric: value}}} on the queries of a run.
-
-    ``config.baselines`` adds to popularity all that are within their limits.
-    """
+    """Return {baseline: {split: {metric: value}}}: popularity, or all within limits."""
     kinds = ["popularity"]
     if config.baselines:
         kinds = list(baselines_for(config.data.mask_seen))
@@ -224,15 +194,10 @@ def compare_baselines(
                 kinds.remove(kind)
                 line = f"baseline left out: {excess}"
                 console.print(line, highlight=False, soft_wrap=True)
-
-    def metrics(kind: str, split: str) -> dict[str, float]:
-        def make() -> dict[str, float]:
-            ranked = rank_baseline(config, data, kind, split, sets[split])
-            return ranked.ranking.metrics()
-
-        return dict(_metrics.get(_ranking_key(config, data, kind, split), make))
-
-    return {kind: {split: metrics(kind, split) for split in sets} for kind in kinds}
+    return {
+        kind: {s: rank_baseline(config, data, kind, s, sets[s]).metrics() for s in sets}
+        for kind in kinds
+    }
 
 
 def add_baselines(
@@ -258,39 +223,35 @@ class TrainedRun(NamedTuple):
 
     config: Config  # with the features of both towers named
     data: Loaded
-    model: Model
-    params: dict  # of the best validation, on the host
+    problem: Problem
+    params: dict  # of the best validation
     step: int  # at which they were saved
+
+    @property
+    def model(self) -> Model:
+        """The towers."""
+        return self.problem.program.model
 
 
 def evaluate_run(config: Config, folder: Path) -> dict[str, dict[str, float]]:
     """Return {split: {metric: value}} of a finished run, anew from its checkpoint."""
-    record = RunFolder(folder)
-    step = record.result()["best_step"]
-    data = load_same_data(config, record)
-    config = loader.choose_features(config, data)
-    sets = make_query_sets(config, data)
     if loader.trains(config):
-        problem = make_problem(config, data)
-        fits = problem.mesh.devices <= len(jax.devices())
-        mesh = problem.mesh if fits else MeshShape()
-        params = _load_params(problem, record, step, mesh)
-        rankings = rank_sets(config, data, problem, params, sets)
+        run = _load_trained(config, folder, of_its_mesh=True)
+        sets = make_query_sets(run.config, run.data)
+        rankings = rank_sets(run.config, run.data, run.problem, run.params, sets)
     else:
-        rankings, _ = rank_splits(config, data, sets)
+        record = RunFolder(folder)
+        record.result()
+        data = load_same_data(config, record)
+        config = loader.choose_features(config, data)
+        rankings, _ = rank_splits(config, data, make_query_sets(config, data))
     return {name: ranking.metrics() for name, ranking in rankings.items()}
 
 
 def load_trained(config: Config, folder: Path) -> TrainedRun:
-    """Return the model of a finished run with towers, from its checkpoint."""
-    record = RunFolder(folder)
-    step = record.result()["best_step"]
-    data = load_same_data(config, record)
-    config = loader.choose_features(config, data)
-    problem = make_problem(config, data)
-    params = _load_params(problem, record, step, MeshShape())
-    model = problem.program.model
-    return TrainedRun(config, data, model, jax.device_get(params), step)
+    """Return the model of a finished run with towers, its parameters on the host."""
+    run = _load_trained(config, folder, of_its_mesh=False)
+    return run._replace(params=jax.device_get(run.params))
 
 
 def load_same_data(config: Config, record: RunFolder) -> Loaded:
@@ -300,15 +261,19 @@ def load_same_data(config: Config, record: RunFolder) -> Loaded:
     return data
 
 
-def _load_params(
-    problem: Problem, record: RunFolder, step: int, mesh: MeshShape
-) -> dict:
-    """Return the parameters that a run saved at a step, on the devices of a mesh."""
-    checkpoints = Checkpoints(record.path)
+def _load_trained(config: Config, folder: Path, of_its_mesh: bool) -> TrainedRun:
+    """Return a finished run, its parameters on its mesh, if it fits, or one device."""
+    record = RunFolder(folder)
+    step, data = record.result()["best_step"], load_same_data(config, record)
+    config = loader.choose_features(config, data)
+    problem = make_problem(config, data)
+    fits = of_its_mesh and problem.mesh.devices <= len(jax.devices())
+    layout = problem.layout(problem.mesh if fits else MeshShape())
+    checkpoints = Checkpoints(folder)
     checkpoints.with_params(step)
     record.check_seal(f"checkpoints/{step}-params.json")
-    like = jax.eval_shape(problem.start)
-    return checkpoints.load_params(step, like, problem.layout(mesh))
+    params = checkpoints.load_params(step, jax.eval_shape(problem.start), layout)
+    return TrainedRun(config, data, problem, params, step)
 
 
 def differences(first: dict, second: dict) -> list[tuple[str, Any, Any]]:

@@ -165,10 +165,9 @@ class _Run:
         self.data, self.part = data, part
 
     def _find_length(self) -> dict[str, Any]:
-        """Return entry ``length`` of the manifest of a run with ``data.fit_valid``.
+        """Find the steps of a run with ``data.fit_valid`` by one without valid rows.
 
-        A run without the valid rows, in the folder select beside it, finds the best
-        step. Rates that fall and shares of the training are those of its schedule.
+        Rates that fall and shares of the training are those of that run's schedule.
         """
         config = replace(
             self.config,
@@ -203,29 +202,28 @@ class _Run:
         record = self.record
         record.check_seal("metrics.jsonl")
         record.set_status("running")
-        tracking = Tracking(self.config, record, self.console.print)
+        self.tracking = Tracking(self.config, record, self.console.print)
         try:
             with processes.connected():
                 result = self._train_and_evaluate()
         except Stopped as stop:
             record.set_status("running", stop.reason)
-            tracking.finish(None)
+            self.tracking.finish(None)
             self.say(stop.reason)
             raise
         except Exception as error:
             record.set_status("failed", f"{type(error).__name__}: {error}")
-            tracking.finish(None)
+            self.tracking.finish(None)
             raise
         if result["stopped"] == PAUSED:
-            step = result["steps"]
-            reason = f"at step {step}; the same command without pause= goes on"
-            record.set_status("paused", reason)
-            tracking.finish(None)
+            reason = "the same command without pause= goes on"
+            record.set_status("paused", f"at step {result['steps']}; {reason}")
+            self.tracking.finish(None)
             return result
         record.finish(result)
         # Only an unfinished run goes on from a state.
         Checkpoints(record.shared).keep_only(set())
-        tracking.finish(result)
+        self.tracking.finish(result)
         return result
 
     def _train_and_evaluate(self) -> dict[str, Any]:
@@ -245,6 +243,7 @@ class _Run:
             used = checks.report_use(config, part.split, notes, self.console)
             samples = (problem.report or {}) | used
         else:
+            self.tracking.start()
             evaluate.fit_baseline(config, data, config.towers.kind)
             notes.seconds = time.perf_counter() - started
             rankings, samples = evaluate.rank_splits(config, data, queries)
@@ -305,8 +304,13 @@ class _Run:
             validate = partial(evaluate.validate, *arguments)
 
         def progress(start: int) -> ProgressLine:
+            self.tracking.start()  # the file has the records of the steps before
             batch, metric = config.training.batch_size, schedule.metric
             return shared.progress(self.console, schedule.steps, start, batch, metric)
+
+        def add(line: dict[str, Any]) -> None:
+            record.add_metrics(line)
+            self.tracking.log(line)
 
         def resume(step: int, refused: tuple[str, ...]) -> None:
             if broken := record.keep_metrics(step):
@@ -316,7 +320,7 @@ class _Run:
                 self.console.print(text, style="red", highlight=False)
             self.console.print(f"resuming at step {step}", highlight=False)
 
-        hooks = Hooks(progress, record.add_metrics, validate, resume)
+        hooks = Hooks(progress, add, validate, resume)
         signals, together = shared.request, shared.together
         state, notes = fit(problem, checkpoints, hooks, signals, together)
         if notes.done:

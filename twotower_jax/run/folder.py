@@ -1,10 +1,8 @@
 """The folder of a run: its files, their checksums, and the lock on it.
 
-Every file is written whole (a temporary file, then a rename), so that a process killed
-at any moment, or a power cut, leaves readable files. Only ``metrics.jsonl`` grows by
-lines. status.json is written last and holds checksums of the files on which the result
-depends: one that was changed or damaged since is refused where it is read. Runs of
-version 0.1.0 have none and are read as they are.
+Every file is written whole (a temporary file, then a rename); only ``metrics.jsonl``
+grows by lines. status.json is written last, with checksums of the files on which the
+result depends (version 0.1.0 had none): a damaged one is refused where it is read.
 """
 
 import errno
@@ -109,15 +107,12 @@ def read_mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 class RunFolder:
-    """Reads and writes the files of one run.
+    """Reads and writes the files of one run."""
 
-    Of several processes each has a folder of its own; ``shared`` has the checkpoints.
-    """
-
+    # Of several processes each has a folder of its own; ``shared`` has the checkpoints.
     def __init__(self, path: Path | str, shared: Path | None = None):
         self.path = Path(path)
         self.shared = shared or self.path
-        self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration as nested dictionaries."""
@@ -159,13 +154,10 @@ class RunFolder:
             table.write_parquet(draft)
 
     def set_status(self, status: str, reason: str | None = None) -> None:
-        """Write one of `STATES` but "done", and the reason of a failure or a stop.
-
-        A run that stops seals its records, with which it goes on.
-        """
+        """Write one of `STATES` but "done", and the reason of a failure or a stop."""
         values: dict[str, Any] = {"status": status, "reason": reason}
         path = self.path / "metrics.jsonl"
-        if reason is not None and path.is_file():
+        if reason is not None and path.is_file():  # the run goes on with its records
             values["sha256"] = {path.name: checksum(path)}
         self.write("status", values)
 
@@ -226,8 +218,6 @@ class RunFolder:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain(record)) + "\n")
         to_disk(path)
-        for listener in self.listeners:
-            listener(record)
 
     def keep_metrics(self, last_step: int) -> int:
         """Drop lines that are broken or after a step; return how many were broken."""
@@ -256,10 +246,7 @@ def _record(line: str) -> dict[str, Any] | None:
 
 
 def damage(folder: Path, sums: Mapping[str, object], *names: str) -> str | None:
-    """Return what happened to the first file that is not as its run wrote it, or None.
-
-    The sums are SHA-256 by name. Checkpoints are compared where they are read.
-    """
+    """Return what happened to the first file without its SHA-256, or None."""
     for name in names or SEALED:
         if name in sums and not (folder / name).is_file():
             return f"{name} is missing"
@@ -282,11 +269,7 @@ def held(
     say: Callable[[str], None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
-    """Context in which no other process works on a folder, which need not exist.
-
-    BusyError where another process holds it, unless it is to be waited for. The lock is
-    one of the operating system on a file beside the folder, which names its holder.
-    """
+    """Context in which no other process works on a folder; else BusyError, or wait."""
     made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f".{folder.name}.lock")

@@ -3,7 +3,6 @@
 import math
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -45,31 +44,28 @@ class Loaded(NamedTuple):
 
 
 class Latest(Generic[Made]):
-    """The last results of a computation; threads wait for one, or for its error."""
+    """The last used results of a computation, or its errors; threads make one each."""
 
-    def __init__(self, size: int, keep_errors: bool = False):
-        self._size, self._lock = size, threading.Lock()
-        self._keep_errors = keep_errors
-        self._made: dict[Hashable, Future[Made]] = {}
+    def __init__(self, size: int):
+        self._size, self._lock = size, threading.RLock()
+        self._made: dict[Hashable, Made | InputError] = {}
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return the result of a key, made now unless it is kept."""
         with self._lock:
-            kept = self._made.get(key)
-            future = kept or Future()
-            if kept is None:
+            if key in self._made:
+                made = self._made.pop(key)
+            else:
                 while len(self._made) >= self._size:
                     del self._made[next(iter(self._made))]
-                self._made[key] = future
-        if kept is None:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                future.set_exception(error)
-                if not self._keep_errors:
-                    with self._lock:
-                        self._made.pop(key, None)
-        return future.result()
+                try:
+                    made = make()
+                except InputError as error:  # the same input has the same error
+                    made = error
+            self._made[key] = made
+        if isinstance(made, InputError):
+            raise made
+        return made
 
 
 # --- loading --------------------------------------------------------------------------
@@ -97,10 +93,10 @@ _worlds: Latest[Loaded] = Latest(1)
 
 
 def cached_loader(
-    load: Callable[[Config], Loaded] = load_data, keep_errors: bool = False
+    load: Callable[[Config], Loaded] = load_data,
 ) -> Callable[[Config], Loaded]:
     """Return a function that loads data, and keeps the last for runs that follow."""
-    kept: Latest[Loaded] = Latest(1, keep_errors)
+    kept: Latest[Loaded] = Latest(1)
     return lambda config: kept.get(repr(config.data), lambda: load(config))
 
 
@@ -294,10 +290,7 @@ MIN_ID = 10.0
 
 
 def choose_features(config: Config, data: Loaded) -> Config:
-    """The configuration with the features of both towers named.
-
-    A transformer reads the history.
-    """
+    """The configuration with the features of both towers named."""
     towers = config.towers
     query = towers.query or query_features(data, towers.history_length)
     if towers.history_pooling == "transformer" and "history" not in query:
@@ -309,11 +302,7 @@ def choose_features(config: Config, data: Loaded) -> Config:
 
 
 def query_features(data: Loaded, history_length: int) -> tuple[str, ...]:
-    """Names of the features of queries: of users, the history, and the id.
-
-    No history with less than `MIN_HISTORY` positives per user beside a feature; the id
-    where it adds to the history.
-    """
+    """Names of the features of queries: of users, the history, and the id."""
     train, described = data.split.train, tuple(sorted(data.log.user_features))
     mean = len(train) / max(1, len(np.unique(train.user)))
     if described and mean < MIN_HISTORY:

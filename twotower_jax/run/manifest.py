@@ -85,10 +85,8 @@ def changes(last: dict[str, Any], made: dict[str, Any]) -> list[str]:
 
 
 def commit_of(folder: Path) -> str | None:
-    """Return the commit that is checked out around a folder, None where none is.
-
-    This command of git reads files, and starts nothing that a configuration names.
-    """
+    """Return the commit that is checked out around a folder, None where none is."""
+    # This command reads files, and starts nothing that a configuration names.
     words = ("git", "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD")
     try:
         done = subprocess.run(  # noqa: S603

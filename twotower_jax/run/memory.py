@@ -50,6 +50,11 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
 }
 
 
+def asked_by(name: str) -> tuple[str, ...]:
+    """Return the keys that ask for a part, and what else makes it smaller."""
+    return next((ASKED_BY[part] for part in ASKED_BY if name.startswith(part)), ())
+
+
 class Part(NamedTuple):
     """A part of the memory of a training: of each device, or of the host."""
 
@@ -103,17 +108,14 @@ def check_memory(config: Config, problem: Problem, log_rows: int) -> None:
 
 
 def excess(footprint: "Footprint") -> str | None:
-    """Return what a training needs beyond a memory of this host, None where it fits.
-
-    The step is compiled only where its arguments fit, and all that it computes would
-    not fit beside them.
-    """
+    """Return what a training needs beyond a memory of this host, None where it fits."""
     parts, rooms = footprint.parts(), find_rooms(footprint.mesh.devices)
 
     def lacking(parts: list[Part]) -> Room | None:
         return next((room for room in rooms if room.needed(parts) > room.size), None)
 
     room = lacking(parts)
+    # Compiled only where all that it computes would not fit.
     if not room and lacking([*parts, Part(TEMPORARIES, footprint.computed_bytes())]):
         parts.append(Part(TEMPORARIES, footprint.temporaries))
         room = lacking(parts)
@@ -122,17 +124,12 @@ def excess(footprint: "Footprint") -> str | None:
     total, values = room.needed(parts), all_values(to_dict(footprint.config))
     largest = sorted(parts, key=room.bytes_of, reverse=True)[:SHOWN]
     largest = [part for part in largest if room.bytes_of(part) > total / 20]
-    keys: dict[str, Any] = {}
-    remedies: dict[str, None] = {}
-    for part in largest:
-        names = [name for name in ASKED_BY if part.name.startswith(name)]
-        asked = ASKED_BY[max(names, key=len)] if names else ()
-        numbers = [(key, values[key]) for key in asked if values.get(key)]
-        keys |= sorted(numbers, key=lambda number: -np.max(number[1]))
-        remedies |= dict.fromkeys(word for word in asked if " " in word)
-    if room.devices and room.host and alone():
-        remedies.pop(TABLES, None)  # all shards would lie in the same memory
-    lower = ", ".join(f"{key}={value}" for key, value in list(keys.items())[:SHOWN])
+    asked = dict.fromkeys(word for part in largest for word in asked_by(part.name))
+    keys = sorted(filter(values.get, asked), key=lambda key: -np.max(values[key]))
+    remedies = [word for word in asked if " " in word]
+    if room.devices and room.host and alone() and TABLES in remedies:
+        remedies.remove(TABLES)  # all shards would lie in the same memory
+    lower = ", ".join(f"{key}={values[key]}" for key in keys[:SHOWN])
     words = [*([f"lower {lower}"] if lower else []), *remedies]
     shares = ", ".join(f"{p.name} {gib(room.bytes_of(p))} GiB" for p in largest)
     return (

@@ -1,7 +1,4 @@
-"""The positives that a run trains on: lists of another model, rows of sequences.
-
-Beside them stand the histories that the positives see.
-"""
+"""The positives that a run trains on, the histories that they see, and their order."""
 
 from dataclasses import replace
 from functools import partial
@@ -37,11 +34,10 @@ CLICKED = f"items of {KEY} that their users clicked in training"
 
 
 def trained_part(config: Config, data: Loaded) -> Loaded:
-    """Return data whose training positives are those of the rows trained on.
+    """Return data whose training positives are those trained on, with those of lists.
 
-    They are all, and those of lists. For a sequence tower they are the newest
-    ``towers.history_length`` of each user but its first one; the others stay in
-    histories and masks.
+    A sequence tower takes the newest ``towers.history_length`` of each user but its
+    first one; the others stay in histories and masks.
     """
     data = with_lists(config, data)
     if not reads_sequences(config):
@@ -151,10 +147,9 @@ def _take(pairs: Pairs, rows: np.ndarray) -> Pairs:
 
 
 def with_lists(config: Config, data: Loaded) -> Loaded:
-    """Return data whose training positives are joined by the listed items of users.
+    """Return data with the listed items of users as positives (Tang & Wang, KDD 2018).
 
-    A listed item weighs ``positives.lists.weight`` times the mean click (Tang & Wang,
-    KDD 2018). Rankings do not leave it out, and baselines are not fitted on it.
+    Rankings do not leave them out, and baselines are not fitted on them.
     """
     lists, parts = config.positives.lists, data.split
     if lists.path is None or parts.listed or not trains(config):
@@ -289,12 +284,10 @@ def make_order(
 
 
 def resampling_report(counts: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Concentration of the ``counts`` c_i of positives by item before resampling.
+    """Concentration by item of the counts c_i of positives, and of c_i w_i resampled.
 
-    And after it, of c_i w_i: "samples" per epoch; "top 1% share", of the
-    ceil(num_items / 100) most frequent items; "gini"; "effective items", 1 / sum q_i^2
-    of the shares q_i. "effective samples": (sum c w)^2 / sum c w^2, the number of
-    positives of equal weight that are worth as much (Kish, Survey Sampling, 1965).
+    "effective items" are 1 / sum q_i^2 of the shares q_i, "effective samples" are
+    (sum c w)^2 / sum c w^2 (Kish, Survey Sampling, 1965).
     """
     counts, weights = np.asarray(counts, np.float64), np.asarray(weights, np.float64)
     report: dict[str, Any] = {}

@@ -1,8 +1,4 @@
-"""A run of several processes: their agreement before it, and the folder of each.
-
-The process that leads works in the folder of the run, each of the others in a copy of
-its files; checkpoints are written and read by all, in the folder of the run.
-"""
+"""A run of several processes: their agreement before it, and the folder of each."""
 
 import json
 import shutil

@@ -1,6 +1,7 @@
 """Queries of a split, the ranking of the whole catalogue for them, and its tables."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -26,15 +27,24 @@ from twotower_jax.run.loader import Loaded
 from twotower_jax.run.truth import Truth, make_truth, true_metrics
 
 
+class UserState(NamedTuple):
+    """Users as they are at a split."""
+
+    user: np.ndarray  # [queries] int32 codes
+    queries: Queries  # the input of the query tower, on the device
+    entities: Entities  # features and histories of both towers, on the device
+    seen: Ragged | None  # items left out of the rankings, a row per query
+
+
 class QuerySet(NamedTuple):
     """The queries of a split, ascending by user code."""
 
-    user: np.ndarray  # [queries] int32 codes
+    user: np.ndarray  # the first four are those of `UserState`
+    queries: Queries
+    entities: Entities
+    seen: Ragged | None
     positives: Ragged  # the items to retrieve, a row per query
     weights: np.ndarray  # [items] inverse propensities, mean 1 over the positives
-    seen: Ragged | None  # items left out of the rankings, a row per query
-    queries: Queries  # the input of the query tower, on the device
-    entities: Entities  # features and histories of both towers, on the device
     already_seen: int  # positives left out, for their users clicked them before
     rivals: dict[str, Ragged]  # by name, items that auc@NAME compares positives with
     truth: Truth | None  # the items that the users would click, where known
@@ -67,8 +77,7 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
 def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     """Return the queries of "valid" or "test", None where the split is empty.
 
-    With ``data.mask_seen`` items that the user clicked before the split are masked; a
-    positive among them cannot be retrieved, so it is left out and counted.
+    A positive that is masked, for its user clicked it before, is left out and counted.
     """
     config = loader.choose_features(config, data)
     pairs: Pairs = getattr(data.split, name)
@@ -81,21 +90,17 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     if not len(pairs):
         return None
     user, row = np.unique(pairs.user, return_inverse=True)
-    seen = _seen(user, earlier, data.log.num_users) if config.data.mask_seen else None
-    history = loader.query_history(config, earlier, user, None)
+    state = _state_of(config, data, user, earlier)
     truth = None
     if name == "test":  # the truth refers to the end of the log
-        truth = make_truth(config.data, config.evaluation, data, user, seen)
+        truth = make_truth(config.data, config.evaluation, data, user, state.seen)
     positives, settings = from_pairs(row, pairs.item, len(user)), config.evaluation
     return QuerySet(
-        user=user.astype(np.int32),
+        *state,
         positives=positives,
         weights=inverse_propensities(
             data.popularity, positives, settings.ips_power, settings.ips_clip
         ),
-        seen=seen,
-        queries=loader.queries_of(config, user, history),
-        entities=loader.make_entities(config, data, history),
         already_seen=already,
         rivals={
             kind: from_pairs(*rivals(data.log, pairs, earlier, user, kind), len(user))
@@ -105,23 +110,25 @@ def make_query_set(config: Config, data: Loaded, name: str) -> QuerySet | None:
     )
 
 
-class UserState(NamedTuple):
-    """Queries, histories and seen items of all users at the test split."""
-
-    queries: Queries  # one query per user, by code
-    entities: Entities  # features and histories of both towers
-    seen: Ragged | None  # items that evaluation leaves out, a row per user
-
-
 def user_state(config: Config, data: Loaded) -> UserState:
     """Return the query of every user as the test split has it."""
     config = loader.choose_features(config, data)
     earlier = data.split.known.join(data.split.valid)
-    users = np.arange(data.log.num_users, dtype=np.int32)
-    history = loader.query_history(config, earlier, users, None)
-    seen = _seen(users, earlier, len(users)) if config.data.mask_seen else None
+    return _state_of(config, data, np.arange(data.log.num_users), earlier)
+
+
+def _state_of(
+    config: Config, data: Loaded, user: np.ndarray, earlier: Pairs
+) -> UserState:
+    history, seen = loader.query_history(config, earlier, user, None), None
+    if config.data.mask_seen:
+        row_of_user = np.full(data.log.num_users, -1)
+        row_of_user[user] = np.arange(len(user))
+        rows = row_of_user[earlier.user]
+        seen = from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
     entities = loader.make_entities(config, data, history)
-    return UserState(loader.queries_of(config, users, history), entities, seen)
+    queries = loader.queries_of(config, user, history)
+    return UserState(user.astype(np.int32), queries, entities, seen)
 
 
 def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
@@ -139,14 +146,6 @@ def sampled_queries(queries: QuerySet, number: int | None) -> QuerySet:
         rivals={},
         truth=None,
     )
-
-
-def _seen(user: np.ndarray, earlier: Pairs, num_users: int) -> Ragged:
-    """The earlier items of the users [queries], a row per query."""
-    row_of_user = np.full(num_users, -1)
-    row_of_user[user] = np.arange(len(user))
-    rows = row_of_user[earlier.user]
-    return from_pairs(rows[rows >= 0], earlier.item[rows >= 0], len(user))
 
 
 def _unseen(pairs: Pairs, earlier: Pairs, num_items: int) -> tuple[Pairs, int]:
@@ -174,6 +173,10 @@ class Ranking(NamedTuple):
     items: np.ndarray  # [queries, length] codes, best first, negative beyond the end
     scores: np.ndarray  # [queries, length] float32, of the items
     tied: float = 0.0  # share of the lists of towers with one score throughout
+    # Of a baseline: queries without a positive that it knows, and the type in which it
+    # inverted a matrix: that of EASE depends on the free memory.
+    by_popularity: int = 0
+    precision: str | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return the means over the queries with a value, and the catalogue metrics."""
@@ -225,12 +228,7 @@ def write_tables(
 
 def topk_table(data: Loaded, queries: QuerySet, ranking: Ranking) -> pl.DataFrame:
     """Return the lists in long form: user, rank (from 1), item, score."""
-    return _long(data.log.user_ids, data.log.item_ids, queries, ranking)
-
-
-def _long(
-    users: pl.Series, items: pl.Series, queries: QuerySet, ranking: Ranking
-) -> pl.DataFrame:
+    users, items = data.log.user_ids, data.log.item_ids
     number, length = ranking.items.shape
     ranks = np.tile(np.arange(1, length + 1, dtype=np.int32), number)
     codes = ranking.items.reshape(-1)
@@ -246,23 +244,22 @@ def _long(
 
 
 def write_trec(folder: Path, data: Loaded, queries: QuerySet, ranking: Ranking) -> None:
-    """Write the lists in the format of trec_eval, and the positives as judgements.
+    """Write the lists and the positives as trec_eval reads them, with encoded ids.
 
-    ``topk.trec`` has the lines ``user Q0 item rank score tag``, and ``qrels.trec`` the
-    lines ``user 0 item 1``. Ids are percent-encoded (`words`). Programs of this format
-    order by the score alone, so equal scores are written a step of float32 apart.
+    It orders by the score alone, so equal scores are written a step of float32 apart.
     """
-    users, items = words(data.log.user_ids), words(data.log.item_ids)
+    log, positives = data.log, queries.positives
+    encoded = replace(log, user_ids=words(log.user_ids), item_ids=words(log.item_ids))
+    data = data._replace(log=encoded)
     spaced = ranking._replace(scores=distinct(ranking.scores))
-    lists = _long(users, items, queries, spaced)
-    q0, tag = pl.lit("Q0").alias("q0"), pl.lit("twotower-jax").alias("tag")
-    lists = lists.select("user", q0, "item", "rank", "score", tag)
-    positives = queries.positives
+    lists = topk_table(data, queries, spaced)
+    lists = lists.with_columns(q0=pl.lit("Q0"), tag=pl.lit("twotower-jax"))
+    lists = lists.select("user", "q0", "item", "rank", "score", "tag")
     judgements = pl.DataFrame(
         {
-            "user": users.gather(queries.user[positives.rows]),
+            "user": encoded.user_ids.gather(queries.user[positives.rows]),
             "iteration": 0,
-            "item": items.gather(positives.items),
+            "item": encoded.item_ids.gather(positives.items),
             "relevance": 1,
         }
     )

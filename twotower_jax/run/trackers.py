@@ -1,13 +1,9 @@
-"""Trackers: TensorBoard, MLflow and W&B log the records of a run.
+"""Trackers: TensorBoard, MLflow and W&B get the records of metrics.jsonl as well.
 
-`metrics.jsonl` is always written; a tracker gets the same records. Trackers do not
-change a number, write below the output folder only and need no network. Their packages
-are the pip extra `track`.
-
-A tracker is a new object per attempt at a run: ``start(config, folder)`` begins, and
-replaces the records of an earlier attempt; ``log(step, values)`` takes values by name,
-such as "valid/recall@20", in the order of steps; ``finish(step, values)`` logs the
-final ones, None for a run that stopped or failed, and closes.
+A tracker is a new object per attempt at a run: ``start(config, folder)`` replaces the
+records of an earlier attempt; ``log(step, values)`` takes values by name, such as
+"valid/recall@20"; ``finish(step, values)`` logs the final ones, None for a run that
+stopped or failed, and closes. It writes below the output folder alone.
 """
 
 import importlib
@@ -154,49 +150,37 @@ def _name(config: Config, folder: Path) -> str:
 
 
 def _allowed(name: str) -> str:
-    """Return a name that MLflow allows: "valid/recall_at_20.head".
-
-    A metric is a file of its store, and a metric with slices cannot be a folder too.
-    """
+    """Return a name that MLflow allows, each a file: "valid/recall_at_20.head"."""
     split, slash, rest = name.replace("@", "_at_").partition("/")
     return re.sub(r"[^\w\-. /]", "_", split + slash + rest.replace("/", "."))
 
 
 class Tracking:
-    """Gives the trackers of a run the records of its metrics.jsonl.
-
-    They begin at the first record, or at the end of a run without one, with all records
-    of the file. A tracker that fails is left out with a warning; the run goes on.
-    """
+    """Gives trackers the records of a run; one that fails is left out."""
 
     def __init__(self, config: Config, record: RunFolder, warn: Callable[[str], Any]):
         self._config, self._record, self._warn = config, record, warn
-        self._trackers = make_trackers(config) if leads() else {}
-        self._begun = False
-        record.listeners.append(self._log)
+        self._trackers: dict[str, Any] = {}
 
-    def _log(self, record: dict[str, Any]) -> None:
-        if not self._begun:
-            self._begin()  # the record is in the file by now
-            return
+    def start(self) -> None:
+        """Begin with the records of the file."""
+        self._trackers = make_trackers(self._config) if leads() else {}
+        self._each("start", self._config, self._record.path)
+        for record in self._record.metrics():
+            self.log(record)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Log a record of metrics.jsonl."""
         values = numbers({k: v for k, v in record.items() if k != "step"})
         self._each("log", record["step"], values)
 
-    def _begin(self) -> None:
-        self._begun = True
-        self._each("start", self._config, self._record.path)
-        for record in self._record.metrics() if self._trackers else ():
-            self._log(record)
-
     def finish(self, result: dict[str, Any] | None) -> None:
         """Close the trackers; the result of a run that did not finish is None."""
-        if not self._begun and result is not None:
-            self._begin()
-        if result is not None:
-            costs = {name: result[name] for name in ("seconds", "examples_per_second")}
-            self._each("finish", result["steps"], numbers(result["metrics"] | costs))
-        elif self._begun:
+        if result is None:
             self._each("finish", 0, None)
+            return
+        costs = {name: result[name] for name in ("seconds", "examples_per_second")}
+        self._each("finish", result["steps"], numbers(result["metrics"] | costs))
 
     def _each(self, method: str, *arguments: Any) -> None:
         for name, tracker in list(self._trackers.items()):

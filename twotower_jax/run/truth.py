@@ -1,8 +1,7 @@
 """Metrics against the truth of a simulated world: the clicks that users would make.
 
-A log holds clicks on items that were shown, so a list of other items has no hits in it,
-however good it is. The simulator knows the probability of every click. The truth refers
-to the end of the log, or to ``data.until``.
+A log has clicks on items that were shown alone; the simulator knows the probability of
+every click, at the end of the log or at ``data.until``.
 """
 
 import functools
@@ -87,15 +86,7 @@ _exposures = functools.lru_cache(maxsize=1)(facts.uniform_exposures)
 def true_metrics(
     truths: Truth, items: np.ndarray, buckets: np.ndarray, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Return the metrics of lists against the truth, [Q] float64; NaN for no value.
-
-    true_recall@k     share of the user's k truly best items that are in the list's
-                      first k; with /head, /mid, /tail the same for the best
-                      items in that part of the popularity
-    true_ctr@k        mean P(click | looked at) of the list's first k
-    true_gain@k       true_ctr@k divided by that of the truly best list
-    uniform_recall@k  recall of the items clicked in uniform exposures
-    """
+    """Return true_recall, true_ctr, true_gain, uniform_recall of lists: [Q] float64."""
     values: dict[str, np.ndarray] = {}
     probability = truths.probabilities(items)
 
@@ -119,16 +110,11 @@ def true_metrics(
 def stage_truth(
     config: DataConfig, log: FunnelLog, most: int = 2_000
 ) -> dict[str, dict[str, float]]:
-    """Return {stage: {"rows", "click_rate", "auc"}}: how well clicks stand out.
+    """Return {furthest stage: {"rows", "click_rate", "auc"}}, {} without a truth.
 
-      click_rate   mean P(click | looked at) of the items whose furthest stage it is, at
-                   the time of their request
-      auc          mean over requests with a click of the share of pairs (clicked item,
-                   item of the stage) in which the clicked one has the larger P: the AUC
-                   that a perfect model has; 1/2 is a stage as good as the clicks
-
-    Both are of at most ``most`` requests, evenly spread over time. Empty for a source
-    without a truth.
+    The rate is the mean P(click | looked at) of the items at the time of their request,
+    the AUC that of a perfect model against the clicks of the request; both are of at
+    most ``most`` requests, evenly spread over time.
     """
     if not SOURCES[config.source].has_truth or log.request is None:
         return {}

@@ -1,8 +1,4 @@
-"""The parameters that a run starts with: of another run, or of towers.init=spectral.
-
-A vocabulary has the ids and feature values of a run as JSON: the place of a value in
-its list is its code. By it the rows of another run find their places.
-"""
+"""The parameters that a run starts with: of another run, or of towers.init=spectral."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -43,11 +39,7 @@ class Parent(NamedTuple):
 def first_params(
     config: Config, data: Loaded, model: Model, parent: Parent | None
 ) -> WarmStart:
-    """Return the parameters that a run starts with beside random ones.
-
-    Users and items without a training positive keep their random start, and so do the
-    tables of features.
-    """
+    """Return the parameters that a run starts with where it has no random ones."""
     if parent is not None:
         return _of_parent(parent, model, data)
     if config.towers.init != "spectral":
@@ -195,10 +187,9 @@ def _text(value: Any) -> str:
 
 
 def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
-    """Return ids of users and items, and the values of the features that towers read.
+    """Return ids of users and items and values of features read: the place is the code.
 
-    Values are a list by code, {"mean": m, "deviation": d} of a number, or
-    {"width": numbers} of a vector.
+    Of a number they are {"mean": m, "deviation": d}, of a vector {"width": numbers}.
     """
 
     def values(spec: Any, feature: Feature) -> Any:

@@ -190,8 +190,7 @@ class _Team:
         for job in jobs:
             by_data.setdefault(repr(job.config.data), []).append(job)
         for alike in by_data.values():
-            # Once: the same input has the same error.
-            shared = Sharing(cached_loader(self.load, keep_errors=True))
+            shared = Sharing(cached_loader(self.load))
             if not together:
                 yield from ((job, shared) for job in alike)
                 continue

@@ -69,8 +69,10 @@ def track(tmp_path, *names, warn=print):
 
 
 def logged(record, tracking, records=RECORDS, result=RESULT):
+    tracking.start()
     for one in records:
         record.add_metrics(one)
+        tracking.log(one)
     tracking.finish(result)
 
 
@@ -102,9 +104,9 @@ def test_run_without_records_logs_its_result_alone(tmp_path, registry):
     record, tracking = track(tmp_path, "memory")
     logged(record, tracking, [])
     assert [call[0] for call in Memory.calls] == ["start", "finish"]
-    # One that failed before its first record leaves nothing.
-    record, tracking = track(tmp_path, "memory")
-    logged(record, tracking, [], None)
+    # One that failed before its training leaves nothing.
+    Memory.calls.clear()
+    track(tmp_path, "memory")[1].finish(None)
     assert Memory.calls == []
 
 
