@@ -15,7 +15,8 @@ EXEMPT = {PACKAGE, f"{PACKAGE}.__main__"}
 # own room and from rooms of rows further up.
 ROOMS = (
     ("errors", "keys", "compiler", "signals", "progress", "arrays"),
-    ("lazy", "registry"),
+    ("lazy",),
+    ("registry",),
     # The library, its choices and the logs, each with its keys.
     ("losses", "optimizers", "positives", "data"),
     ("negatives", "model", "evaluation", "conf"),
