@@ -209,7 +209,11 @@ def test_a_process_without_the_same_data_ends_all(other, tmp_path):
     )
     team = Team(folders, words, 2, 2)
     assert team.ends() == [2, 2]
-    message = "process 1 has read data" if other else "process 1 of 2: data.path="
+    message = (
+        "process 1 has the data of data.path="
+        if other
+        else "process 1 of 2: data.path="
+    )
     for place in (0, 1):
         assert f"error: {message}" in team.log(place)
 

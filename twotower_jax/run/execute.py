@@ -97,11 +97,11 @@ class _Run:
         with processes.raise_everywhere():
             self._load()
         data, lists = self.data, lists_fingerprint(self.part.split)
-        source = f"data.path={config.data.path}"
-        processes.check_same_everywhere(data.fingerprint, source)
-        if lists:
-            source = f"positives.lists.path={config.positives.lists.path}"
-            processes.check_same_everywhere(lists, source)
+        sources = {
+            f"the data of data.path={config.data.path}": data.fingerprint,
+            f"those of positives.lists.path={config.positives.lists.path}": lists,
+        }
+        processes.check_same(sources, "give all hosts the same files")
         if record.is_done():
             arm = record.config().get("arm")
             label = "" if arm == config.arm else f" as the arm {arm!r}"
@@ -113,7 +113,7 @@ class _Run:
             self.length = self._find_length()
         with processes.raise_everywhere():
             self.config = loader.choose_features(config, data)
-            updates.check_features(self.config, self.parent)
+            updates.check_towers(self.config, self.parent)
         if self.length is not None:
             training = replace(self.config.training, **self.length["schedule"])
             self.config = replace(self.config, training=training)

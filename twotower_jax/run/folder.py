@@ -48,7 +48,7 @@ SEALED = (
 
 
 # Keys that are gone, with the value of runs that made no use of them.
-GONE = {"negatives.distinct": False}
+GONE = {("negatives", "distinct"): False}
 
 
 def run_folder(config: Config) -> Path:
@@ -74,13 +74,9 @@ def stored_config(folder: Path) -> Config:
     record = RunFolder(folder)
     record.check_seal("config.yaml")
     values = record.config()
-    for key, unused in GONE.items():
-        *names, name = key.split(".")
-        section: Any = values
-        for part in names:
-            section = section.get(part, {})
-        if section.get(name) == unused:
-            del section[name]
+    for (section, key), unused in GONE.items():
+        if values.get(section, {}).get(key) == unused:
+            del values[section][key]
     try:
         return from_record(values)
     except InputError as error:

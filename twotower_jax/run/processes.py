@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -43,15 +44,7 @@ def check_same_command(config: Config) -> None:
     versions = {"twotower-jax": __version__, "jax": jax.__version__}
     counts = {"devices of a process": jax.local_device_count()}
     values = dict(leaves(to_dict(config))) | versions | counts
-    texts = gathered_texts(json.dumps(values, default=str))
-    first, *others = map(json.loads, texts)
-    for process, other in enumerate(others, 1):
-        for key in first | other:
-            if first.get(key) != other.get(key):
-                raise errors.SharedError(
-                    f"process {process} has {key}={other.get(key)}, but process 0 has "
-                    f"{first.get(key)}; start the same command on all hosts"
-                )
+    check_same(values, "start the same command on all hosts")
     devices, mesh = jax.device_count(), config.training.mesh_shape
     if mesh[0] * mesh[1] != devices:
         raise errors.SharedError(
@@ -61,15 +54,16 @@ def check_same_command(config: Config) -> None:
         )
 
 
-def check_same_everywhere(fingerprint: str, source: str) -> None:
-    """Refuse processes that have read other data from ``source``, a key and value."""
-    first, *others = gathered_texts(fingerprint)
+def check_same(values: Mapping[str, Any], remedy: str) -> None:
+    """Refuse processes of which one has another value of a key."""
+    first, *others = map(json.loads, gathered_texts(json.dumps(values, default=str)))
     for process, other in enumerate(others, 1):
-        if other != first:
-            raise errors.SharedError(
-                f"process {process} has read data {other}, but process 0 has read "
-                f"{first} ({source}); give all hosts the same files"
-            )
+        for key in first | other:
+            if first.get(key) != other.get(key):
+                raise errors.SharedError(
+                    f"process {process} has {key}={other.get(key)}, but process 0 has "
+                    f"{first.get(key)}; {remedy}"
+                )
 
 
 @contextmanager

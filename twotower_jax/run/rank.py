@@ -55,21 +55,17 @@ def make_query_sets(config: Config, data: Loaded) -> dict[str, QuerySet]:
     tests = config.evaluation.test and config.data.has_test
     names = ("valid", "test") if tests else ("valid",)
     made = {name: make_query_set(config, data, name) for name in names}
-    if tests and made["test"] is None:
+    evaluated = "test" if config.evaluation.test else "valid"
+    if evaluated in made and made[evaluated] is None:
+        if not len(getattr(data.split, evaluated)):
+            raise InputError(
+                f"evaluation.test={str(tests).lower()} evaluates the {evaluated} part, "
+                f"but data.split={config.data.split} leaves none; set "
+                f"data.{evaluated}_share above 0"
+            )
         raise InputError(
-            "every positive of the test split was clicked in training by the same "
-            "user; set data.mask_seen=false to retrieve seen items again"
-        )
-    if not config.evaluation.test and made["valid"] is None:
-        raise InputError(
-            "evaluation.test=false leaves validation to evaluate on, and each positive "
-            "of it was clicked in training by the same user; set data.mask_seen=false "
-            "to retrieve seen items again"
-            if len(data.split.valid)
-            else "evaluation.test=false leaves validation to evaluate on, but "
-            f"data.split={config.data.split} with data.valid_share="
-            f"{config.data.valid_share} leaves no validation set; set data.valid_share "
-            "above 0"
+            f"every positive of the {evaluated} split was clicked in training by the "
+            "same user; set data.mask_seen=false to retrieve seen items again"
         )
     return {name: queries for name, queries in made.items() if queries is not None}
 

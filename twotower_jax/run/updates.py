@@ -1,5 +1,6 @@
 """The parameters that a run starts with: of another run, or of towers.init=spectral."""
 
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from twotower_jax.data.parse_text import parse_json
 from twotower_jax.errors import InputError
 from twotower_jax.model.spectral import SpectralVectors, spectral_vectors
 from twotower_jax.model.tower import Model
+from twotower_jax.model.towers import Towers
 from twotower_jax.run.folder import RunFolder, read_mapping, stored_config
 from twotower_jax.run.loader import Latest, Loaded, train_clicks, trains
 from twotower_jax.training.checkpoint import Checkpoints
@@ -32,7 +34,7 @@ class Parent(NamedTuple):
     """A finished run that another one starts from."""
 
     folder: Path
-    result: dict[str, Any]  # content of its result.json
+    towers: Towers  # with the features that it reads
     identity: dict[str, Any]  # in the manifest of the run that starts from it
 
 
@@ -81,14 +83,12 @@ def find_parent(config: Config) -> Parent | None:
         raise InputError(f"{key} is not a folder; give that of a finished run")
     record, stored = RunFolder(folder), stored_config(folder)
     result, made = record.result(), record.read("manifest") or {}
-    step = result["best_step"]
-    poolings = {stored.towers.history_pooling, config.towers.history_pooling}
-    shapes = *SHAPES, *stored.towers.own_keys()
-    for name in (*shapes, *(OF_SEQUENCES if "transformer" in poolings else ())):
-        before, now = (attrgetter(name)(c.towers) for c in (stored, config))
-        _check_same(folder, name, before, now)
-    _vocabulary_of(folder)
-    Checkpoints(folder).with_params(step)
+    if not (folder / VOCABULARY).is_file():
+        raise InputError(
+            f"{folder / VOCABULARY} is missing: an earlier version of twotower-jax "
+            "trained the run; train it again under another name="
+        )
+    Checkpoints(folder).with_params(result["best_step"])
     if made.get("config_fingerprint") != folder.name:
         raise InputError(
             f"{key} is the run {made.get('config_fingerprint')} under another name; "
@@ -96,7 +96,9 @@ def find_parent(config: Config) -> Parent | None:
         )
     names = ("config_fingerprint", "data_fingerprint")
     identity = {"folder": str(folder)} | {name: made[name] for name in names}
-    return Parent(folder, result, identity | {"step": step})
+    identity |= {"step": result["best_step"]}
+    read = {side: tuple(names) for side, names in result["towers"].items()}
+    return Parent(folder, replace(stored.towers, **read), identity)
 
 
 def check_same_parent(record: RunFolder, parent: Parent | None) -> None:
@@ -111,14 +113,23 @@ def check_same_parent(record: RunFolder, parent: Parent | None) -> None:
         )
 
 
-def check_features(config: Config, parent: Parent | None) -> None:
-    """Refuse towers that read other features than the parent, or no id to update."""
+def check_towers(config: Config, parent: Parent | None) -> None:
+    """Refuse towers of other shapes or features than the parent, or no id to update."""
     if parent is None:
         return
-    for side in ("query", "candidate"):
-        before = tuple(parent.result["towers"][side])
-        _check_same(parent.folder, side, before, getattr(config.towers, side))
-    read = {*config.towers.query, *config.towers.candidate}
+    towers, before = config.towers, parent.towers
+    names = [*SHAPES, *before.own_keys(), "query", "candidate"]
+    if "transformer" in (before.history_pooling, towers.history_pooling):
+        names += OF_SEQUENCES
+    for name in names:
+        was, now = (attrgetter(name)(section) for section in (before, towers))
+        if was != now:
+            key = f"towers.{name}"
+            raise InputError(
+                f"training.start_from={parent.folder} has {key}={_text(was)}, and this "
+                f"run has {key}={_text(now)}; set {key}={_text(was)}"
+            )
+    read = {*towers.query, *towers.candidate}
     if config.training.update == "incremental" and not read & {"id", "history"}:
         raise InputError(
             "training.update=incremental learns the embeddings of ids alone, and the "
@@ -126,18 +137,9 @@ def check_features(config: Config, parent: Parent | None) -> None:
         )
 
 
-def _check_same(folder: Path, name: str, before: Any, now: Any) -> None:
-    if before != now:
-        key, was = f"towers.{name}", _text(before)
-        raise InputError(
-            f"training.start_from={folder} has {key}={was}, and this run has "
-            f"{key}={_text(now)}; set {key}={was}"
-        )
-
-
 def _of_parent(parent: Parent, model: Model, data: Loaded) -> WarmStart:
-    values = Checkpoints(parent.folder).read_params(parent.result["best_step"])
-    before = read_mapping(_vocabulary_of(parent.folder), parse_json)
+    values = Checkpoints(parent.folder).read_params(parent.identity["step"])
+    before = read_mapping(parent.folder / VOCABULARY, parse_json)
     tables = {}
     for name, codes in earlier_codes(before, make_vocabulary(model, data.log)).items():
         if (table := values.pop(f"tables/{name}", None)) is not None:
@@ -214,13 +216,3 @@ def make_vocabulary(model: Model, log: FunnelLog) -> dict[str, Any]:
 def json_values(values: pl.Series) -> list[int] | list[str]:
     """Return ids as JSON has them: whole numbers as numbers, all else as text."""
     return (values if values.dtype.is_integer() else values.cast(pl.String)).to_list()
-
-
-def _vocabulary_of(folder: Path) -> Path:
-    path = folder / VOCABULARY
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing: an earlier version of twotower-jax trained the run; "
-            "train it again under another name="
-        )
-    return path
