@@ -24,10 +24,12 @@ from twotower_jax.study.load import Study
 from twotower_jax.study.naming import short_key
 from twotower_jax.study.runs import Runs
 from twotower_jax.study.tables import arm_cells, heading, rank_arms, requested_metrics
+from twotower_jax.study.trained import BASELINE, ORACLE
 from twotower_jax.study.verdicts import difference_cells, interval_note
 
-VERDICT = len("cannot tell")  # of the shortest lines of a verdict
+VERDICT = len("fewer than 3")  # of the shortest lines of a verdict
 NAME = 24  # least number of characters for the names of arms, if they are longer
+CATALOGUE = of_scope("catalogue")  # metrics that are left to the report
 # Why a training ended, by `stopped` of its result.
 ENDED = {
     "patience": "ended by training.patience",
@@ -115,33 +117,20 @@ def print_metrics(
 def print_study(study: Study, console: Console, report: Path) -> None:
     """Print the arms, best first, and the path of the report as the last line.
 
-    Warnings come first. The primary metric has its standard deviation, the others are
-    means. The differences to the base arm and to the controls follow with their
-    intervals, then the skipped folders and the answer.
+    Warnings come first. The table has the differences to the base arm, and other
+    metrics as far as the width allows. The differences to the rival and to the controls
+    follow, then the skipped folders and the answer.
     """
-    table, primary = study.table, study.metric
+    primary, order = study.metric, rank_arms(study.table, study.metric)
     for line in cautions(study):
         console.print(Text(line), soft_wrap=True)
-    order = rank_arms(table, primary)
-    marks = arm_marks(study, order)
-    widest = max(map(len, marks.values()))
-    metrics = _fitting(study, console.width - (widest and widest + 1))
-    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    grid.add_column("arm", overflow="fold")
-    for head in ("seeds", *map(heading, metrics), "seconds"):
-        grid.add_column(head, justify="right", no_wrap=True)
-    if widest:
-        grid.add_column("mark", no_wrap=True)
-    for arm, seeds, cells in arm_cells(table, primary, [*metrics, "seconds"]):
-        means = [cell.split(" ")[0] for cell in cells[1:]]
-        mark = [marks[arm]] if widest else []
-        grid.add_row(Text(arm), str(len(seeds)), cells[0], *means, *mark)
-    console.print(grid)
-    rule = study.base_rule.sentence
-    _print_differences(console, study.comparison, study.metric, order, rule)
-    if study.rival != study.base:
-        _print_differences(console, study.rivalled, study.metric, order)
-    _print_controls(console, study, order)
+    _print_arms(console, study, order)
+    if note := interval_note(study.comparison, primary):
+        console.print(Text(note))
+    if study.rival and study.rival != study.base:
+        _print_differences(console, study.rivalled, primary, order)
+    if not set(study.controlled["base"]) <= {study.base}:
+        _print_differences(console, study.controlled, primary, order, "control")
     for line in skipped_lines(study.runs):
         console.print(Text(line), soft_wrap=True)
     if text := answer(study):
@@ -149,26 +138,47 @@ def print_study(study: Study, console: Console, report: Path) -> None:
     console.print(Text(str(report)), soft_wrap=True)
 
 
-def _fitting(study: Study, width: int) -> list[str]:
-    """The metrics whose columns fit beside the names of the arms.
-
-    The primary metric is always among them. Metrics of the catalogue are left to the
-    report.
-    """
-    table, primary, catalogue = study.table, study.metric, of_scope("catalogue")
-    names = [n for n in study.shown if n == primary or stem(n) not in catalogue]
-    rows = arm_cells(table, primary, [*names, "seconds"])
-    longest = max(len(arm) for arm, _, _ in rows)
-    room = width - min(longest, NAME) - len(" seeds seconds ") - 3
-    kept = []
-    for place, name in enumerate(names):
-        cells = [cells[place] for _, _, cells in rows]
-        widest = max(len(cell if not place else cell.split(" ")[0]) for cell in cells)
-        room -= max(widest, len(heading(name))) + 1
-        if room < 0 and kept:
-            break
-        kept.append(name)
-    return kept
+def _print_arms(console: Console, study: Study, order: Sequence[str]) -> None:
+    """Print the primary metric of the arms, their differences to the base, and more."""
+    primary = study.metric
+    if study.base and not study.comparison.is_empty():
+        number = study.comparison["arm"].n_unique()
+        console.print(Text(f"difference to {study.base} {_intervals(number)}"))
+    compared = difference_cells(study.comparison, primary, order)
+    differences = {arm: (gap, ends, word) for arm, word, gap, ends, *_ in compared}
+    blank = ("", "", "base" if compared else "")
+    marks = arm_marks(study, order)
+    others = [n for n in study.shown if n != primary and stem(n) not in CATALOGUE]
+    rows = []
+    for arm, seeds, (mean, *cells) in arm_cells(
+        study.table, primary, [primary, *others, "seconds"]
+    ):
+        *means, seconds = (cell.split(" ")[0] for cell in cells)
+        # Warnings name the arms that were still learning.
+        kinds = [word for word in marks[arm].split(", ") if word in (BASELINE, ORACLE)]
+        name = f"{arm} ({', '.join(kinds)})" if kinds else arm
+        start = [name, str(len(seeds)), mean.split(" ")[0]]
+        rows.append([*start, *differences.get(arm, blank), seconds, *means])
+    heads = ["arm", "seeds", primary, "difference", "interval", "verdict", "seconds"]
+    heads += map(heading, others)
+    empty = {place for place in range(3, 6) if not any(row[place] for row in rows)}
+    grid, room = Table(header_style="bold", box=None, padding=(0, 1, 0, 0)), 0
+    for place, head in enumerate(heads):
+        head, longest = head.replace("_", "_\n"), max(len(row[place]) for row in rows)
+        least = max(map(len, [*head.split("\n"), " " * longest]))
+        if head in ("arm", "verdict"):
+            longest = min(longest, NAME if head == "arm" else VERDICT)
+            grid.add_column(head, overflow="fold", min_width=longest)
+            least = max(longest, len(head))
+        elif place in empty or (place > 5 and room + least > console.width):
+            empty.add(place)
+            continue
+        else:
+            grid.add_column(head, justify="right", no_wrap=True)
+        room += least + 1
+    for row in rows:
+        grid.add_row(*(Text(cell) for i, cell in enumerate(row) if i not in empty))
+    console.print(grid)
 
 
 def skipped_lines(runs: Runs) -> list[str]:
@@ -186,56 +196,32 @@ def _print_differences(
     comparison: pl.DataFrame,
     metric: str,
     order: Sequence[str],
-    sentence: str = "",
+    control: str = "",
 ) -> None:
-    """Print the differences to one arm, best first."""
-    if comparison.is_empty():
-        return
-    arms = comparison["arm"].n_unique()
-    base = comparison["base"][0]
+    """Print the differences to one arm, or to the control of each, best first."""
+    arms, base = comparison["arm"].n_unique(), f"the {control}"
+    references = dict(comparison.select("arm", "base").iter_rows())
+    if not control:
+        base = comparison["base"][0]
     console.print(Text(f"\n{metric}, difference to {base} {_intervals(arms)}"))
-    if sentence:
-        console.print(Text(sentence))
-    grid = _difference_grid()
+    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
+    grid.add_column("arm", overflow="fold")
+    grid.add_column("verdict", overflow="fold", min_width=VERDICT)
+    if control:
+        grid.add_column(control, overflow="fold")
+    for head in ("difference", "interval"):
+        grid.add_column(head, justify="right", no_wrap=True)
     for arm, verdict, *cells in difference_cells(comparison, metric, order):
-        grid.add_row(Text(arm), verdict, *cells[:3])
+        reference = [Text(references[arm])] if control else []
+        grid.add_row(Text(arm), verdict, *reference, *cells[:2])
     console.print(grid)
-    if note := interval_note(comparison, metric):
-        console.print(Text(note))
-
-
-def _print_controls(console: Console, study: Study, order: Sequence[str]) -> None:
-    """Print the differences to the controls, if one of them is not the base arm."""
-    controlled = study.controlled
-    if set(controlled["base"]) <= {study.base}:
-        return
-    arms = controlled["arm"].n_unique()
-    title = f"\n{study.metric}, difference to the control {_intervals(arms)}"
-    console.print(Text(title))
-    grid = _difference_grid("control")
-    controls = dict(controlled.select("arm", "base").iter_rows())
-    for arm, verdict, *cells in difference_cells(controlled, study.metric, order):
-        grid.add_row(Text(arm), verdict, Text(controls[arm]), *cells[:2])
-    console.print(grid)
-    if note := interval_note(controlled, study.metric, "its control"):
+    if note := interval_note(comparison, metric, "its control" if control else base):
         console.print(Text(note))
 
 
 def _intervals(arms: int) -> str:
     """The kind of the printed intervals, which decide the verdicts."""
     return "with 95 % interval" + (f"s, Holm over {arms} arms" if arms > 1 else "")
-
-
-def _difference_grid(control: str = "") -> Table:
-    """An empty table of differences; that to controls has no room for p."""
-    grid = Table(header_style="bold", box=None, padding=(0, 1, 0, 0))
-    grid.add_column("arm", overflow="fold")
-    grid.add_column("verdict", overflow="fold", min_width=VERDICT)
-    if control:
-        grid.add_column(control, overflow="fold")
-    for head in ("difference", "interval", *(() if control else ("p Holm",))):
-        grid.add_column(head, justify="right", no_wrap=True)
-    return grid
 
 
 def print_data(console: Console, values: dict[str, Any], fingerprint: str) -> None:

@@ -6,13 +6,14 @@ from html import escape
 import polars as pl
 
 from twotower_jax.config.convert import all_values, idle_keys
+from twotower_jax.evaluation.metrics import larger_is_better, stem
 from twotower_jax.report.page import box, note
 from twotower_jax.study.comparison import compare_arms
 from twotower_jax.study.controls import Control
 from twotower_jax.study.load import Study
-from twotower_jax.study.naming import flatten
+from twotower_jax.study.naming import flatten, is_baseline
 from twotower_jax.study.statistics import FLIPS
-from twotower_jax.study.tables import heading
+from twotower_jax.study.tables import heading, main_split, summary
 from twotower_jax.study.trained import trained_arms
 from twotower_jax.study.tuning import AT_END, CARRIED, FEW_SEEDS
 from twotower_jax.study.verdicts import (
@@ -25,8 +26,8 @@ from twotower_jax.study.verdicts import (
     percent,
 )
 
-# Headings of a comparison in tables, and their meanings below the first table.
-COMPARED = ("difference", "interval", "p Holm", "smallest visible", "seeds x queries")
+# Headings of the test of a difference in the folded tables.
+TESTS = ("p Holm", "smallest visible", "seeds x queries")
 
 
 def terms(study: Study) -> dict[str, str]:
@@ -58,35 +59,87 @@ def terms(study: Study) -> dict[str, str]:
 
 
 def controls_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the arms against their controls, with the keys in which they differ."""
+    """HTML of the arms against their controls, which differ in one choice."""
     controls = [study.controls[arm] for arm in order if arm in study.controls]
     if not controls:
         return []
-    compared = difference_cells(study.controlled, study.metric, order)
-    cells = {arm: rest for arm, *rest in compared}
-    rows = [_control_row(one, cells.get(one.arm)) for one in controls]
-    heads = ["arm", "verdict", "control", "differs in", *COMPARED]
+    cells = _control_cells(study, order)
+    rows = []
+    for one in controls:
+        word, gap, ends, *tests = cells.get(one.arm, ["no control", "-", "-", "-"])
+        control = one.control or "none" if one.arm in cells else "none"
+        seeds = tests[-1].partition(" x ")[0]
+        rows.append([one.arm, control, gap, ends, word, seeds])
     text = (
         "The control of an arm is another arm that differs in one choice: their "
         f"difference in {study.metric} shows the effect of that choice. Keys without "
         "an effect do not count."
     )
     lost = interval_note(study.controlled, study.metric, "its control")
+    heads = ["arm", "control", "difference", "interval", "verdict", "seeds"]
     return [
         "<h2>Controls</h2>",
+        *box(heads, rows, text=(0, 1, 4)),
         note(text),
-        *box(heads, rows, text=(0, 1, 2, 3)),
         *([note(lost, "note")] if lost else []),
     ]
 
 
-def _control_row(control: Control, cells: list[str] | None) -> list[str]:
-    """The cells of one arm in the table of the controls."""
-    if control.control is None or cells is None:
-        blank = ["-"] * len(COMPARED)
-        return [control.arm, "no control", "none", _nearest(control), *blank]
-    verdict, *rest = cells
-    return [control.arm, verdict, control.control, control.contrast.text, *rest]
+def contrasts_section(study: Study, order: Sequence[str]) -> list[str]:
+    """HTML of the keys in which the arms differ from their controls, and the tests."""
+    controls = [study.controls[arm] for arm in order if arm in study.controls]
+    if not controls:
+        return []
+    cells = _control_cells(study, order)
+    rows = []
+    for one in controls:
+        _, _, _, *tests = cells.get(one.arm, ["-"] * (3 + len(TESTS)))
+        named = one.control and one.arm in cells
+        text = one.contrast.text if named else _nearest(one)
+        rows.append([one.arm, text, *tests])
+    heads = ["arm", "differs from its control in", *TESTS]
+    return ["<h2>Keys of the controls</h2>", *box(heads, rows, text=(0, 1))]
+
+
+def _control_cells(study: Study, order: Sequence[str]) -> dict[str, list[str]]:
+    """Cells of the difference of each arm to its control."""
+    compared = difference_cells(study.controlled, study.metric, order)
+    return {arm: cells for arm, *cells in compared}
+
+
+def baselines_section(study: Study, order: Sequence[str]) -> list[str]:
+    """HTML of the best baseline of each slice beside the best arm."""
+    kinds = {
+        arm: is_baseline(next(iter(runs.values())).config)
+        for arm, runs in study.pairing.arms.items()
+    }
+    rows = []
+    for metric in study.shown:
+        if stem(metric) != stem(study.metric):
+            continue
+        means = dict(
+            summary(study.table, [metric], main_split(study.table))
+            .drop_nulls("mean")
+            .select("arm", "mean")
+            .iter_rows()
+        )
+        groups = [[a for a in order if a in means and kinds[a] == k] for k in (0, 1)]
+        if not all(groups):
+            continue
+        best_of = max if larger_is_better(metric) else min
+        arm, baseline = (best_of(ones, key=means.__getitem__) for ones in groups)
+        pair = compare_arms(study.pairing, [metric], {arm: baseline})
+        gap = difference_text(pair.row(0, named=True)) if len(pair) else "-"
+        values = f"{means[arm]:.4f}", f"{means[baseline]:.4f}"
+        part = metric.partition("/")[2] or "all items"
+        rows.append([part, arm, values[0], baseline, values[1], gap])
+    if not rows:
+        return []
+    heads = ["items", "best arm", study.metric, "best baseline", "its value"]
+    return [
+        "<h2>Best baselines</h2>",
+        *box([*heads, "difference"], rows, text=(0, 1, 3)),
+    ]
 
 
 def _nearest(control: Control) -> str:

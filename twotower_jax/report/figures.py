@@ -415,7 +415,7 @@ def tradeoff_figures(
         svg = draw_plane(title, (f"{label}, {metric}", primary), names, draw)
         caption = (
             "Faint marks: seeds. Strong mark: the mean of the arm. The numbers are "
-            "those of the first table."
+            "those of the legend."
         )
         figures[figure] = Drawing(title, caption, svg, legend_height(names))
     return figures

@@ -13,17 +13,20 @@ from twotower_jax.data.text_files import write_text
 from twotower_jax.errors import InputError
 from twotower_jax.report.canvas import Drawing, draw_key, own_ids, write_figures
 from twotower_jax.report.differences import (
+    baselines_section,
     common_section,
+    contrasts_section,
     controls_section,
     rival_section,
 )
 from twotower_jax.report.figures import study_figures
 from twotower_jax.report.objective import objective_section
-from twotower_jax.report.page import STYLE, note, text_html
+from twotower_jax.report.page import STYLE, folded, note, text_html
 from twotower_jax.report.sections import (
     arms_section,
     configuration_section,
     cost_section,
+    detail_section,
     metrics_section,
     stages_section,
 )
@@ -54,7 +57,7 @@ def write_report(
     write_study(study.table, folder)
     write_comparison(study.comparison, study.controlled, folder)
     write_figures(figures, folder)
-    title = f"Study {folder.resolve().name}"
+    title = study.description.question or f"Study {folder.resolve().name}"
     text = _page(title, _body(study, figures, cards or {}))
     return write_text(folder / "report.html", text)
 
@@ -75,32 +78,47 @@ def _page(title: str, body: Sequence[str]) -> str:
 def _body(
     study: Study, figures: dict[str, Drawing], cards: Mapping[str, Card | str]
 ) -> list[str]:
-    """The sections of the report in order."""
-    order = rank_arms(study.table, study.metric)
+    """The answer with one figure and its tables, and all the rest folded."""
+    order, first = rank_arms(study.table, study.metric), first_figure(study, figures)
+    rest = {name: one for name, one in figures.items() if name != first}
+    details = [
+        rival_section(study, order),
+        _figures(rest, order),
+        objective_section(cards, order),
+        detail_section(study, order),
+        contrasts_section(study, order),
+        metrics_section(study, order),
+        selection_section(study.runs, study.table),
+        stages_section(study.runs),
+        configuration_section(study.runs, order),
+        cost_section(study, order),
+        _skipped(study.runs),
+    ]
     return [
         *_introduction(study),
-        *arms_section(study, order),
-        *rival_section(study, order),
+        '<div class="pair">',
+        *_inline(figures[first]),
+        *("<div>", *arms_section(study, order), "</div>", "</div>"),
         *controls_section(study, order),
+        *baselines_section(study, order),
         *common_section(study),
-        *_figures(figures, order),
-        *objective_section(cards, order),
-        *metrics_section(study, order),
-        *selection_section(study.runs, study.table),
-        *stages_section(study.runs),
-        *configuration_section(study.runs, order),
-        *cost_section(study, order),
-        *_skipped(study.runs),
+        *(line for section in details for line in folded(section)),
     ]
 
 
+def first_figure(study: Study, figures: Mapping[str, Drawing]) -> str:
+    """The curve of a study that sweeps one number, else its differences or values."""
+    curves = [name for name in figures if name.startswith("response_")]
+    if len(curves) == 1 and study.one_number:
+        return curves[0]
+    return "forest" if "forest" in figures else "primary"
+
+
 def _introduction(study: Study) -> list[str]:
-    """The answer, the warnings, the question, its source and the tuning."""
+    """The answer, the warnings, the source and the tuning."""
     text = answer(study)
-    lines = [note(text, "question")] if text else []
+    lines = [note(text, "answer")] if text else []
     lines += [note(text, "note") for text in cautions(study)]
-    if study.description.question:
-        lines.append(note(study.description.question, "question"))
     if study.description.source:
         lines.append(note(f"Source: {study.description.source}"))
     if study.tuning.tuned and len(study.pairing.arms) > 1:
@@ -108,19 +126,23 @@ def _introduction(study: Study) -> list[str]:
     return lines
 
 
+def _inline(drawing: Drawing) -> list[str]:
+    """A figure within the page."""
+    label = escape(drawing.title)
+    return [
+        f'<figure><div role="img" aria-label="{label}">{drawing.bare}</div>',
+        f'<figcaption class="soft">{text_html(drawing.caption)}</figcaption></figure>',
+    ]
+
+
 def _figures(figures: dict[str, Drawing], order: Sequence[str]) -> list[str]:
-    """The figures inline, with one legend of the arms for all of them."""
+    """Further figures inline, with one legend of the arms for all of them."""
     shown = list(figures.values())
     inner = _legend(order) if any(one.legend for one in shown) else []
-    inner += [
-        f'<figure><div role="img" aria-label="{escape(one.title)}">{one.bare}</div>'
-        f'<figcaption class="soft">{text_html(one.caption)}</figcaption></figure>'
-        for one in shown
-    ]
-    text = (
-        "The numbers of the arms are those of the first table. Each figure is also a "
-        "file beside this report, figure_*.svg."
-    )
+    inner += [line for one in shown for line in _inline(one)]
+    text = "Each figure is also a file beside this report, figure_*.svg."
+    if not inner:
+        return []
     return ["<h2>Figures</h2>", note(text), '<div class="figures">', *inner, "</div>"]
 
 

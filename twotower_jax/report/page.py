@@ -18,7 +18,12 @@ h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
 p, li, dd { overflow-wrap: anywhere; }
 p, dd, figcaption { text-wrap: pretty; }
-.question { font-size: 1.15rem; margin: .3rem 0; }
+.answer { font-size: 1.15rem; margin: .3rem 0 .8rem; }
+.pair { display: grid; gap: 1rem 2rem; margin-top: 1rem; }
+.pair > * { min-width: 0; } .pair h2 { margin-top: 0; }
+@media (min-width: 70rem) { .pair { grid-template-columns: 30rem 1fr; } }
+details { border-top: 1px solid var(--line); padding: .5rem 0; }
+summary { cursor: pointer; } summary h2 { display: inline; }
 .soft { color: var(--soft); font-size: .9rem; }
 .note { border-left: 4px solid var(--note); padding: .4rem .8rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
@@ -115,3 +120,12 @@ def definitions(facts: Mapping[str, str], kind: str = "facts") -> list[str]:
         for name, text in facts.items()
     ]
     return [f'<dl class="{kind}">', *lines, "</dl>"]
+
+
+def folded(section: Sequence[str], opened: bool = False) -> list[str]:
+    """HTML of a section that is opened by its heading, its first line."""
+    if not section:
+        return []
+    head, *rest = section
+    opening = "<details open>" if opened else "<details>"
+    return [f"{opening}<summary>{head}</summary>", *rest, "</details>"]

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from twotower_jax.evaluation.metrics import BUCKETS
-from twotower_jax.report.differences import COMPARED, other_differences, terms
+from twotower_jax.report.differences import TESTS, other_differences, terms
 from twotower_jax.report.page import box, definitions, note
 from twotower_jax.study.cautions import arm_marks
 from twotower_jax.study.load import Study
@@ -24,36 +24,53 @@ MARKS = {
 
 
 def arms_section(study: Study, order: Sequence[str]) -> list[str]:
-    """HTML of the first table: primary metric, difference to the base, cost."""
-    primary, table = study.metric, study.table
+    """HTML of the first table: the primary metric and the difference to the base."""
+    primary = study.metric
     compared = difference_cells(study.comparison, primary, order)
-    differences = {arm: cells for arm, *cells in compared}
-    blank = ["base", *["-"] * len(COMPARED)] if compared else []
-    marks = arm_marks(study, order)
-    marked = any(marks.values())
-    rows = arm_cells(table, primary, [primary, "seconds", "examples"])
-    body = []
-    for rank, (arm, seeds, (mean, *costs)) in enumerate(rows, start=1):
-        cells = differences.get(arm, blank)
-        mark = [marks[arm] or "-"] if marked else []
-        left = [str(rank), arm, *cells[:1], mean, *cells[1:]]
-        body.append([*left, str(len(seeds)), *mark, *costs])
-    # A narrow page shows the columns up to the interval without scrolling.
-    heads = ["#", "arm", *(["verdict"] if compared else []), primary]
-    heads += COMPARED if compared else ()
-    heads += ["seeds", *(["mark"] if marked else [])]
-    text = [i for i, head in enumerate(heads) if head in ("arm", "mark", "verdict")]
+    cells = {arm: (gap, ends, word) for arm, word, gap, ends, *_ in compared}
+    blank = ["-", "-", "base"] if compared else []
+    rows = [
+        [arm, mean, *cells.get(arm, blank), str(len(seeds))]
+        for arm, seeds, (mean,) in arm_cells(study.table, primary, [primary])
+    ]
+    heads = ["difference", "interval", "verdict"] if compared else []
     caption = (
-        f"Mean ± standard deviation over seeds on the {main_split(table)} split, "
-        f"ordered by {primary}. Seconds and examples are those of one run."
+        f"Mean ± standard deviation over seeds on the {main_split(study.table)} split, "
+        f"ordered by {primary}."
     )
     if compared:
         caption += f" Differences are to the base arm. {study.base_rule.sentence}"
     return [
         "<h2>Arms</h2>",
+        *box(
+            ["arm", primary, *heads, "seeds"], rows, text=(0, 4) if compared else (0,)
+        ),
         note(caption),
-        *box([*heads, "seconds", "examples"], body, text=text),
         *_interval_notes(study),
+    ]
+
+
+def detail_section(study: Study, order: Sequence[str]) -> list[str]:
+    """HTML of the tests and the costs of the arms, and of the words of all tables."""
+    compared = difference_cells(study.comparison, study.metric, order)
+    tests = {arm: cells for arm, _, _, _, *cells in compared}
+    blank = ["-"] * len(TESTS) if compared else []
+    marks = arm_marks(study, order)
+    marked = any(marks.values())
+    rows = [
+        [str(rank), arm, *tests.get(arm, blank), *costs]
+        + ([marks[arm] or "-"] if marked else [])
+        for rank, (arm, _, costs) in enumerate(
+            arm_cells(study.table, study.metric, ["seconds", "examples"]), start=1
+        )
+    ]
+    heads = ["#", "arm", *(TESTS if compared else ()), "seconds", "examples"]
+    heads += ["mark"] if marked else []
+    text = [i for i, head in enumerate(heads) if head in ("arm", "mark")]
+    return [
+        "<h2>Tests and cost of the arms</h2>",
+        *box(heads, rows, text=text),
+        note("Seconds and examples are those of one run."),
         *(definitions(terms(study), "terms") if compared else []),
         *(definitions(MARKS, "terms") if marked else []),
     ]

@@ -1,12 +1,17 @@
 """The base arm of a study: the arm to which the others are compared."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from twotower_jax.errors import InputError, closest
 from twotower_jax.study.controls import Contrast, contrast
-from twotower_jax.study.naming import is_baseline, trained_arms
+from twotower_jax.study.naming import (
+    differing_keys,
+    flatten,
+    is_baseline,
+    trained_arms,
+)
 
 IN_BATCH_LOGQ = "in-batch + logQ"
 # Sections of the configuration that choose samples and loss: their defaults are
@@ -39,8 +44,8 @@ def choose_base(
     In-batch + logQ is a configuration, not a title: the batch gives the negatives, log
     q corrects every logit of a sampled softmax, positives are as in the log. Of the
     trained arms the base is the one with the fewest choices against this; of several,
-    the one nearest to the defaults of all keys. Where two arms are equally near, there
-    is no base arm.
+    the one nearest to the defaults of all keys. Of arms that are equally near and
+    differ in one number, it is that with the lowest; of others none is the base.
     """
     if requested is not None:
         _check_known(requested, configs)
@@ -58,11 +63,25 @@ def choose_base(
     if len(near) > 1:
         near = _least({arm: contrast(arms[arm], {})[:2] for arm in near})
     if len(near) > 1:
+        if key := number_apart([configs[arm] for arm in near]):
+            lowest = min(near, key=lambda arm: float(flatten(configs[arm])[key]))
+            return Base(lowest, f"it has the lowest {key}")
         return Base("", _ask(near))
     (arm,) = near
     if not apart[arm].choices:
         return Base(arm, f"its samples and loss are {IN_BATCH_LOGQ}")
     return Base(arm, f"it is nearest to {IN_BATCH_LOGQ} ({apart[arm].text})")
+
+
+def number_apart(configs: Sequence[dict[str, Any]]) -> str:
+    """The one key in which configurations differ, if it has numbers; else ""."""
+    keys, flats = differing_keys(configs), map(flatten, configs)
+    if len(keys) != 1:
+        return ""
+    try:
+        return keys[0] if [float(flat[keys[0]]) for flat in flats] else ""
+    except (KeyError, ValueError):
+        return ""
 
 
 def _apart(config: Mapping[str, Any]) -> Contrast:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from twotower_jax.study.base import Base, choose_base
+from twotower_jax.study.base import Base, choose_base, number_apart
 from twotower_jax.study.comparison import Pairing, compare_arms, pair_arms
 from twotower_jax.study.controls import Control, choose_controls
 from twotower_jax.study.description import Description, first_description
+from twotower_jax.study.naming import is_baseline
 from twotower_jax.study.runs import Runs, read_runs
 from twotower_jax.study.tables import (
     main_metric,
@@ -51,6 +52,14 @@ class Study:
     def base(self) -> str:
         """The name of the base arm; "" without one."""
         return self.base_rule.arm
+
+    @property
+    def one_number(self) -> str:
+        """The key with which alone the trained arms differ in a number; ""."""
+        configs = [
+            next(iter(one.values())).config for one in self.pairing.arms.values()
+        ]
+        return number_apart([one for one in configs if not is_baseline(one)])
 
     @property
     def margin(self) -> float:

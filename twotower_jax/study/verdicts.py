@@ -155,6 +155,8 @@ def interval(row: dict[str, Any]) -> str:
       >>> interval({**row, "verdict": "equivalent (within 2 %)"})
       '-0.0121 to +0.0200 (90 %)'
     """
+    if row["verdict"] == TOO_FEW and row.get("seeds", 1) == 2:
+        return "-"  # of one degree of freedom: 13 standard errors on each side
     return f"{_ends(row)} (90 %)" if _is_90(row) else _ends(row)
 
 
@@ -167,7 +169,7 @@ def difference_text(row: dict[str, Any]) -> str:
       '+0.0100 (95 % interval -0.0200 to +0.0300)'
     """
     (difference,) = signed(row["difference"])
-    if row["low_verdict"] is None:
+    if row["low_verdict"] is None or interval(row) == "-":
         return difference
     level = "90" if _is_90(row) else "95"
     return f"{difference} ({level} % interval {_ends(row)})"
