@@ -306,7 +306,7 @@ def test_a_sweep_crosses_no_axis_with_its_baselines(tmp_path, capsys):
     table = pl.read_csv(tmp_path / "study" / "study.csv")
     axes_alone = {"learning_rate=0.1", "learning_rate=0.2"}
     assert set(table["arm"]) == fitted | axes_alone
-    assert "No base arm: none of learning_rate=0.1" in shown
+    assert "difference to learning_rate=0.1 with" in shown
     alone = made(tmp_path / "alone", "item_knn")[1]["metrics"]["test"]["recall@20"]
     assert found["item-kNN", 1]["metrics"]["test"]["recall@20"] == alone
     for (arm, _), result in found.items():

@@ -121,7 +121,7 @@ class Page(HTMLParser):
     def row(self, heading: str, arm: str, table: int = 0) -> dict[str, str]:
         """Return {head: cell} of an arm in a table below a heading."""
         heads, *rows = self.tables[heading][table]
-        (row,) = (row for row in rows if row[1] == arm)
+        (row,) = (row for row in rows if arm in row[:2])
         return dict(zip(heads, row, strict=True))
 
 

@@ -57,18 +57,20 @@ def write_report(
     write_study(study.table, folder)
     write_comparison(study.comparison, study.controlled, folder)
     write_figures(figures, folder)
-    title = study.description.question or f"Study {folder.resolve().name}"
-    text = _page(title, _body(study, figures, cards or {}))
+    title = f"Study {folder.resolve().name}"
+    text = _page(
+        title, study.description.question or title, _body(study, figures, cards or {})
+    )
     return write_text(folder / "report.html", text)
 
 
-def _page(title: str, body: Sequence[str]) -> str:
+def _page(title: str, heading: str, body: Sequence[str]) -> str:
     """The whole HTML file."""
     lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>",
-        f"</head>\n<body>\n<h1>{escape(title)}</h1>",
+        f"</head>\n<body>\n<h1>{escape(heading)}</h1>",
         *body,
         "</body>\n</html>\n",
     ]

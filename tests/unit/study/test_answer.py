@@ -25,30 +25,45 @@ def study(folder, arms, **given):
     return load_study([folder], Description(**{"tuned": "here", "base": "a", **given}))
 
 
-def test_the_best_arm_is_named_with_its_difference_and_verdict(tmp_path):
+def test_the_better_arm_is_chosen_by_its_gain_and_interval(tmp_path):
     text = answer(study(tmp_path, {"a": ({}, 0.2), "b": (WARM, 0.25)}))
-    assert text.startswith(
-        "b has the best recall@20, 0.2500, against 0.2000 of a: +0.0498"
-    )
-    assert "(95 % interval +0.0494 to " in text and text.endswith(", better.")
+    start = "Choose b: its recall@20 is 25.0 % above a. The difference is +0.0498 (95 %"
+    assert text.startswith(f"{start} interval +0.0494 to ") and text.endswith(").")
 
 
 def test_baselines_and_the_oracle_are_no_answer(tmp_path):
     arms = {"a": ({}, 0.2), "b": (WARM, 0.25), "e": (EASE, 0.9), "f": (FULL, 0.8)}
-    assert answer(study(tmp_path, arms)).startswith("b has the best")
+    text = answer(study(tmp_path, arms))
+    assert text.startswith("Choose b: ") and "e:" not in text and "f:" not in text
 
 
 def test_a_base_that_no_arm_beats(tmp_path):
     arms = {"a": ({}, 0.2), "b": (WARM, 0.1)}
-    text = "No other choice has a better recall@20 than a, 0.2000; "
-    assert answer(study(tmp_path / "1", arms)) == f"{text}all are worse."
-    arms["c"] = (COLD, 0.19999)
-    found = answer(study(tmp_path / "2", arms))
-    assert found == f"{text}no verdict against it: c."
+    text = "Keep a: no other choice has a better recall@20. Worse than a: b."
+    assert answer(study(tmp_path / "1", arms)) == text
+    arms["c"] = (COLD, 0.1995)
+    found = answer(study(tmp_path / "2", arms, margin=0.001))
+    assert found == f"{text} Not told apart from a: c."
+
+
+def test_without_a_verdict_the_settings_are_named(tmp_path):
+    arms = {"a": ({}, 0.2), "b": (WARM, 0.1), "c": (COLD, 0.25)}
+    text = answer(study(tmp_path, arms, tuned=None))
+    assert text.startswith("No verdict yet (untuned). At these settings c has the best")
+    assert text.endswith(" At these settings worse than a: b.")
+
+
+def test_a_sweep_over_a_number_is_compared_with_its_lowest_value(tmp_path):
+    arms = {"b": (WARM, 0.25), "c": (COLD, 0.2)}
+    found = study(tmp_path, arms, base=None)
+    assert found.base == "c" and found.one_number == "loss.temperature"
+    assert answer(found).startswith("Choose b: its recall@20 is 25.0 % above c.")
 
 
 def test_without_a_base_arm_the_best_is_named_alone(tmp_path):
-    found = study(tmp_path, {"b": (WARM, 0.25), "c": (COLD, 0.2)}, base=None)
+    arms = {"b": (WARM | {"towers": {"dim": 4}}, 0.25)}
+    arms["c"] = (COLD | {"towers": {"dim": 3}}, 0.2)
+    found = study(tmp_path, arms, base=None)
     assert answer(found) == (
         "b has the best recall@20, 0.2500; there is no base arm to compare it to."
     )

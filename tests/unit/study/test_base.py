@@ -52,6 +52,9 @@ def test_of_equally_near_arms_the_one_of_the_defaults_else_none():
     assert choose_base(arms).arm == "0.14"
     del arms["0.14"]
     base = choose_base(arms)
+    assert base == ("0.05", "it has the lowest loss.temperature")
+    uneven = {t: one | {"towers": {"dim": int(t[-1])}} for t, one in arms.items()}
+    base = choose_base(uneven)
     assert base.arm == "" and "none of 0.05, 0.2 is nearest" in base.sentence
     assert "--base ARM" in base.sentence
     assert (
