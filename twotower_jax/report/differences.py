@@ -139,9 +139,7 @@ def baselines_section(study: Study, order: Sequence[str]) -> list[str]:
     return [
         "<h2>Best baselines</h2>",
         *box([*heads, "difference"], rows, text=(0, 1, 3)),
-        note(
-            "The highest means of these queries, without a correction for the choice."
-        ),
+        note("The best means of these queries, without a correction for the choice."),
     ]
 
 

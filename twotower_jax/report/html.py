@@ -58,9 +58,8 @@ def write_report(
     write_comparison(study.comparison, study.controlled, folder)
     write_figures(figures, folder)
     title = f"Study {folder.resolve().name}"
-    text = _page(
-        title, study.description.question or title, _body(study, figures, cards or {})
-    )
+    body = _body(study, figures, cards or {})
+    text = _page(title, study.description.question or title, body)
     return write_text(folder / "report.html", text)
 
 
