@@ -164,8 +164,8 @@ def test_plugins_of_the_working_directory_are_not_imported(tmp_path):
 
 def test_a_name_that_looks_like_markup_is_printed_as_it_is(tmp_path, capsys):
     words = ("train", *tiny.SMALL, f"output={tmp_path}", "name='[red]a[/x]'")
-    assert tiny.command(*words, "training.steps=1") == 0
-    assert f"run {tmp_path}/[red]a[/x]/" in capsys.readouterr().out.replace("\n", "")
+    assert tiny.command(*words, "training.steps=1") == 2
+    assert f"{tmp_path}/[red]a[/x]/" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_a_file_that_cannot_be_written_is_one_message(tmp_path, capsys):
