@@ -69,7 +69,7 @@ def test_arms_without_a_control_are_named_before_they_train(tmp_path):
         ("margin=2", "hydra.callbacks.study.margin=2.0 is out of range; give a value"),
         ("controls={uniform: hot}", "study.controls='hot' is not an arm of this study"),
         ("controls={uniform: uniform}", "'uniform' cannot be its own control"),
-        ("controls=uniform", "hydra.callbacks.study.controls='uniform' has the wrong type"),
+        ("controls=uniform", "study.controls='uniform' has the wrong type; give keys"),
     ],
 )
 def test_a_description_that_cannot_be_is_refused_before_any_run(
