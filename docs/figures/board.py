@@ -9,7 +9,7 @@ from figures.questions import EXPERIMENTS
 
 PAPERS = EXPERIMENTS / "papers"
 HEADING = ("paper", "data", "method", "metric", "printed", "ours (95 %)", "verdict")
-HEADING += ("seeds", "settings that differ", "minutes")
+HEADING += ("seeds", "settings that differ", "minutes", "study")
 # Sorts the table by the column of a heading, numbers as numbers.
 SCRIPT = """
 document.querySelectorAll('table.board th').forEach((head, column) => {
@@ -73,7 +73,7 @@ def board() -> str:
     body = []
     for *row, folder in cells():
         texts = [escape(text) for text in row]
-        texts[0] = f'<span title="experiments/papers/{folder}">{texts[0]}</span>'
+        texts.append(f'<a href="papers/{folder}.html">{folder}</a>')
         body.append("<tr>" + "".join(f"<td>{text}</td>" for text in texts) + "</tr>")
     return (
         '<div class="board"><table class="board"><thead><tr>'

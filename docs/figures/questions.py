@@ -395,6 +395,10 @@ def _curves() -> Figure:
         of_axes.plot(means["value"], means["truth"], "o-", label=arm)
     with mpl.rc_context(STYLE):
         of_axes.legend(fontsize=9)
+    # Powers of ten overlap on an axis of less than two decades.
+    ticks = [value for value in means["value"] if value is not None]
+    of_axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    of_axes.set_xticks([], minor=True)
     of_axes.set_ylim(0)
     return of_axes.figure  # type: ignore[return-value]
 

@@ -24,6 +24,14 @@ SHOWN = {
     "twotower_jax/data/simulator/README.md": "simulator.md",
     "experiments/lecture/README.md": "results/lecture.md",
 }
+# The studies of papers, to which the board of published cells links.
+STUDIES = {
+    f"experiments/papers/{path.parent.name}/README.md": (
+        f"results/papers/{path.parent.name}.md"
+    )
+    for path in sorted((ROOT / "experiments" / "papers").glob("*/README.md"))
+}
+SHOWN |= STUDIES
 # Figures of the site by the file of the repository.
 FIGURES = {
     f"experiments/lecture/{path.name}": f"results/{path.name}"
