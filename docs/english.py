@@ -58,8 +58,9 @@ def sentences(markdown: str) -> list[Sentence]:
 
 
 def pages() -> list[Path]:
-    """Return README and the pages of the site."""
+    """Return README, the pages of the site and those of the studies of papers."""
     own = sorted((ROOT / "docs").rglob("*.md"))
+    own += sorted((ROOT / "experiments" / "papers").rglob("README.md"))
     return [ROOT / "README.md", *(p for p in own if p.name != "reference-keys.md")]
 
 
