@@ -15,13 +15,14 @@ ROOT = Path(__file__).parents[2]
 # Keys of the cut training; a page's own value of one of them is left out.
 SHORT = {
     "name": "page",
-    "data.simulator.users": "150",
-    "data.simulator.items": "200",
+    "data.simulator.users": "400",
+    "data.simulator.items": "600",
     "data.simulator.requests": "1500",
     "towers.dim": "8",
     "training.batch_size": "32",
     "training.steps": "3",
     "training.eval_every": "3",
+    "training.patience": "0",
     "training.steps_per_dispatch": "1",
     "evaluation.k": "[10,20]",
     "baselines": "false",
@@ -30,8 +31,8 @@ SHORT = {
 EPOCHS = "training.epochs"
 # What a page says of files that its reader has, or of a run before this one.
 ELSEWHERE = re.compile(
-    r"data=(?!simulator|table)|--|training\.(start_from|mesh)|experiment=papers|"
-    r"items_path|stage=stage|experiment=select|"
+    r"data=(?!simulator|table)|--|training\.(start_from|mesh)|experiment=|"
+    r"items_path|stage=stage|"
     r"hydra/launcher=(ray|slurm|submitit_local|joblib)|hydra/sweeper"
 )
 
@@ -63,7 +64,7 @@ def folder(tmp_path_factory):
     users, items = rng.integers(0, 150, 4000), rng.zipf(1.3, 4000) % 200
     seconds = 1_709_251_200 + np.sort(rng.integers(0, 3 * 86_400, 4000))
     log = pl.DataFrame({"user": users, "item": items, "time": seconds})
-    log = log.with_columns(who="user", what="item", at="time")
+    log = log.with_columns(who="user", what="item", at="time", click=pl.lit(1))
     log.write_csv(place / "clicks.csv")
     log.write_parquet(place / "log.parquet")
     watched = pl.Series("watched_seconds", rng.integers(1, 60, 4000))
