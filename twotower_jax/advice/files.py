@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -20,14 +19,14 @@ from twotower_jax.advice.decision import (
 )
 from twotower_jax.advice.progress import Choice, Progress
 from twotower_jax.advice.runs import final_words
-from twotower_jax.config import LABELS, to_dict
+from twotower_jax.config import LABELS
 from twotower_jax.data.parse_text import parse_json
 from twotower_jax.data.text_files import write_json, write_text
 from twotower_jax.errors import InputError
 from twotower_jax.study.description import write_description
 from twotower_jax.study.selection import Point
 from twotower_jax.sweeps.arm_points import point_words
-from twotower_jax.sweeps.compose import compose_config
+from twotower_jax.sweeps.compose import split_words
 from twotower_jax.sweeps.reports import write_reports
 
 KEY = "loss.temperature"
@@ -170,17 +169,18 @@ def next_commands(progress: Progress, decision: Decision) -> list[str]:
 
 
 def recipe(progress: Progress, decision: Decision) -> str:
-    """The configuration that trains the choice on the whole log, for Hydra."""
+    """The choice as a file of Hydra, which trains it on the whole log.
+
+    It holds what differs from the defaults: the files that the choice reads, in Hydra's
+    list, and the values of its keys.
+    """
     label = decision.choice.label
-    values: dict[str, Any] = to_dict(compose_config(progress.tested[label]))
-    for key in (*LABELS, "evaluation"):
-        values.pop(key)
-    values["data"] |= {"split": "ratio", "valid_share": 0.0, "test_share": 0.0}
-    values["data"] |= {"fit_valid": False}
-    values |= {"name": "recipe"}
+    words = [word for word in progress.tested[label] if not _of_the_test(word)]
+    words += ["data.split=ratio", "data.valid_share=0.0", "data.test_share=0.0"]
+    words += ["data.fit_valid=false", "name=recipe"]
+    files, values = split_words(words)
     for key in ("path", "valid_path", "test_path", "users_path", "items_path"):
-        path = values["data"].get(key)
-        if path is not None:
+        if (path := values["data"].get(key)) is not None:
             values["data"][key] = str(Path(path).absolute())
     head = (
         f"# {label}, the choice of twotower advise, trained on the whole log:\n"
@@ -188,5 +188,11 @@ def recipe(progress: Progress, decision: Decision) -> str:
         f"# Command:  twotower train --config-dir {progress.folder} "
         "--config-name recipe\n"
     )
-    body = {"defaults": ["config", "_self_"], **values}
+    chosen = [{f"override /{group}": name} for group, name in files.items()]
+    body = {"defaults": ["config", "_self_", *chosen], **values}
     return head + yaml.safe_dump(body, sort_keys=False)
+
+
+def _of_the_test(word: str) -> bool:
+    """Whether a word names or judges the tested run, and is none of the choice."""
+    return word.partition("=")[0].partition(".")[0] in (*LABELS, "evaluation")

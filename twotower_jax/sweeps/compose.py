@@ -210,6 +210,24 @@ def compose_config(overrides: Sequence[str]) -> Config:
         return to_config(_FILES.compose(open_words(overrides)))
 
 
+def split_words(overrides: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Divide overrides into the files of groups that they name, and nested values.
+
+    Examples:
+      >>> split_words(["loss=psl", "loss.temperature=0.1"])
+      ({'loss': 'psl'}, {'loss': {'temperature': 0.1}})
+    """
+    files, values = {}, OmegaConf.create()
+    with TURN, initialize_config_module(CONF, version_base="1.3"):
+        for word in OverridesParser.create().parse_overrides(open_words(overrides)):
+            if _is_value(word):
+                key, value = word.key_or_group, word.value()
+                OmegaConf.update(values, key, value, force_add=True)
+            else:
+                files[word.key_or_group] = word.value()
+    return files, OmegaConf.to_container(values)  # type: ignore[return-value]
+
+
 def compose_configs(overrides: Sequence[str]) -> dict[str, Config]:
     """The configurations of overrides whose values may be lists of choices."""
     parsed = OverridesParser.create().parse_overrides(open_words(overrides))
