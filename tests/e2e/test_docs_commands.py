@@ -37,14 +37,19 @@ ELSEWHERE = re.compile(
 )
 
 
-def trainings() -> list[str]:
-    """Return every `twotower train` of README and of the pages that runs by itself."""
-    found = set()
+def lines(command: str) -> list[str]:
+    """Return the lines of README and of the pages that begin with a command."""
+    found: set[str] = set()
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(), re.M | re.S)
         text = "".join(blocks).replace("\\\n", " ")
-        found |= set(re.findall(r"^twotower train .*", text, re.M))
-    return sorted(line for line in found if not ELSEWHERE.search(line))
+        found |= set(re.findall(rf"^twotower {command} .*", text, re.M))
+    return sorted(found)
+
+
+def trainings() -> list[str]:
+    """Return every training of the pages that runs by itself."""
+    return [line for line in lines("train") if not ELSEWHERE.search(line)]
 
 
 def cut(line: str) -> list[str]:
@@ -82,6 +87,13 @@ def test_a_training_of_the_pages_runs(line, folder, monkeypatch):
     assert tiny.command("train", *words) == 0
     name = compose_config(words).name
     assert name == "page" and any((folder / "outputs" / name).glob("*/result.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", lines("audit") + lines("plan"))
+def test_an_audit_or_a_plan_of_the_pages_runs(line, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert tiny.command(*shlex.split(line, comments=True)[1:]) == 0
 
 
 def test_the_pages_have_trainings_that_run_by_themselves():
