@@ -213,6 +213,15 @@ def test_a_stop_gives_the_best_answer_so_far(tmp_path, monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().out
 
 
+def test_a_log_without_a_valid_part_is_called_too_small(tmp_path, capsys):
+    rows = "user,item\n" + "".join(f"{row % 5},{row}\n" for row in range(15))
+    (tmp_path / "small.csv").write_text(rows)
+    words = ("advise", "data=table", f"data.path={tmp_path}/small.csv")
+    assert tiny.command(*words, f"output={tmp_path}/out") == 2
+    error = capsys.readouterr().err
+    assert "too small: 15 positives of 5 users" in error and "above 0.1" in error
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -47,6 +47,12 @@ def test_a_path_with_a_comma_runs_as_the_message_says(tmp_path, capsys):
     assert train(capsys, tmp_path, "data=table", quoted)[0] == 0
 
 
+def test_a_file_alone_is_answered_with_its_key(tmp_path, capsys):
+    (tmp_path / "clicks.csv").write_text(CLICKS)
+    status, error = train(capsys, tmp_path, f"{tmp_path}/clicks.csv")
+    assert status == 2 and f"data=table data.path={tmp_path}/clicks.csv" in error
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

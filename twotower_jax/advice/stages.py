@@ -133,9 +133,17 @@ class Advisor:
         check_folder(self.progress.folder, data.fingerprint)
         parts = data.split
         if not len(parts.valid):
+            positives = len(parts.train) + len(parts.test)
+            remedy = (
+                f"the log is too small: {positives:,} positives of "
+                f"{data.log.num_users:,} users; give a larger one, or data.valid_share "
+                f"above {config.data.valid_share:g}"
+                if config.data.valid_share
+                else "set data.valid_share above 0, or another data.split"
+            )
             raise InputError(
                 f"data.split={config.data.split} leaves no valid part, on which all is "
-                "chosen; set data.valid_share above 0, or another data.split"
+                f"chosen; {remedy}"
             )
         self._print(
             f"{data.log.num_users:,} users, {data.log.num_items:,} items; positives: "

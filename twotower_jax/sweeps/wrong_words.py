@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -99,6 +99,8 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     first, *rest = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, OverrideParseException):
         word = error.override
+        if Path(word).exists():
+            return f"{word} is no key=value; a log is data=table data.path={word}"
         remedy = _in_quotes(word) if "=" in word else f"write key=value ({HELP})"
         reason = rest[0] if rest and first.startswith("Error parsing") else first
         return f"{word} cannot be read: {reason}; {remedy}"
