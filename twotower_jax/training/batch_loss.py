@@ -87,18 +87,14 @@ class Context(NamedTuple):
 def tower_inputs(
     program: Program, data: TrainData, state: TrainState, query: Inputs, draws: Draws
 ) -> TowerInputs:
-    """Inputs of both towers for a batch at the state's step.
-
-    Where slots and columns are more than the items of the catalogue, each distinct item
-    is encoded once.
-    """
+    """Inputs of both towers for a batch at the state's step."""
     ids, model = draws.columns.encode_ids, program.model
     slots, place = draws.slots.items.size, ()
     distinct = mixture_of(program, data, state).columns_ascend and not slots
     if slots:
         # Slots come first, because the columns may be cut to the first ones.
         ids = jnp.concatenate([draws.slots.items.reshape(-1), ids])
-        if ids.shape[0] > program.num_items:
+        if ids.shape[0] > program.num_items:  # each distinct item is encoded once
             ids, own, _ = distinct_rows(ids, program.num_items)
             place = (own,)
     candidates = inputs_of_items(model, data.entities, ids, distinct=distinct)
@@ -135,49 +131,34 @@ def gather_weights(state: TrainState, inputs: TowerInputs) -> Weights:
 
 
 def loss_of_batch(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
-    """Weighted mean loss [] of the rows, and the embeddings [B, D] of their items.
-
-    No gradient flows through the embeddings.
-    """
-    log_temperature = context.program.log_temperature
+    """Weighted mean loss [] of the rows, and the constant embeddings of their items."""
+    program, inputs, dense = context.program, context.inputs, weights.dense
+    model, draws = program.model, context.draws
+    log_temperature = program.log_temperature
     for learned in weights.log_temperature:
         log_temperature = learned
-    query, candidates = _embed(context, weights)
-    query = queries.drop_numbers(context.program, context.state, query)
-    query = query * jnp.exp(-log_temperature)
-    scores = batch_scores(context, query, candidates)
-    loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
-    items = candidates[context.draws.slots.items.size :]
-    items = items[context.draws.columns.positive]
-    spec = context.program.model.candidate
-    for term in context.program.terms:
-        if isinstance(term, ItemTerm):
-            drawn, inputs = context.inputs.terms[term.name]
-            rows = weights.terms[term.name]
-            embeddings = net.encode("candidate", spec, weights.dense, rows, inputs)
-            loss += term.weight * term.of_items(drawn, l2_normalize(embeddings))
-    return loss, jax.lax.stop_gradient(items)
-
-
-def _embed(context: Context, weights: Weights) -> tuple[jax.Array, jax.Array]:
-    """Return embeddings of the queries [B, D] and of slots and columns [B K + C, D]."""
-    model, dense = context.program.model, weights.dense
-    inputs = context.inputs
     query = queries.encode_queries(model.query, dense, weights.query, inputs.query)
     candidates = net.encode(
         "candidate", model.candidate, dense, weights.candidate, inputs.candidate
     )
     for place in inputs.place:
         candidates = candidates.at[place].get(mode="fill", fill_value=0)
-    return query, candidates
+    query = queries.drop_numbers(program, context.state, query)
+    query = query * jnp.exp(-log_temperature)
+    scores = batch_scores(context, query, candidates)
+    loss = loss_of_scores(context, scores, jnp.exp(log_temperature))
+    items = candidates[draws.slots.items.size :][draws.columns.positive]
+    for term in program.terms:
+        if isinstance(term, ItemTerm):
+            drawn, of_term = inputs.terms[term.name]
+            rows = weights.terms[term.name]
+            embeddings = net.encode("candidate", model.candidate, dense, rows, of_term)
+            loss += term.weight * term.of_items(drawn, l2_normalize(embeddings))
+    return loss, jax.lax.stop_gradient(items)
 
 
 def batch_scores(context: Context, query: jax.Array, candidates: jax.Array) -> Scores:
-    """Scores of a batch before any correction.
-
-    The query [B, D] is over the temperature; candidates [B K + C, D] are those of the
-    slots, row by row, and of the columns.
-    """
+    """Scores, uncorrected, of queries [B, D] over T and candidates [B K + C, D]."""
     draws = context.draws
     shape, number = draws.slots.items.shape, draws.slots.items.size
     slots = jnp.zeros(shape, query.dtype)
@@ -255,29 +236,17 @@ def loss_and_gradient(
 ) -> tuple[tuple[jax.Array, jax.Array], Weights]:
     """The result of `loss_of_batch` and its gradient.
 
-    Merged columns are computed at their usual, static size.
-
-    The rare batch with more distinct items takes the branch of full size, with the same
-    result.
+    Merged columns have their usual, static size; the rare batch with more distinct
+    items takes the branch of full size, with the same result.
     """
 
     def gradient_of(context: Context) -> Any:
         return jax.value_and_grad(partial(loss_of_batch, context), has_aux=True)
 
-    program, ids = context.program, context.draws.columns.encode_ids
-    size = program.merged_size
+    program, draws, inputs = context.program, context.draws, context.inputs
+    size, ids = program.merged_size, draws.columns.encode_ids
     if not 0 < size < ids.shape[0]:
         return gradient_of(context)(weights)
-    return jax.lax.cond(
-        (ids[size:] >= program.num_items).all(),
-        gradient_of(_first_columns_alone(context, size)),
-        gradient_of(context),
-        weights,
-    )
-
-
-def _first_columns_alone(context: Context, size: int) -> Context:
-    draws, inputs = context.draws, context.inputs
     number = draws.slots.items.size + size
     if inputs.place:
         inputs = inputs._replace(place=(inputs.place[0][:number],))
@@ -285,7 +254,12 @@ def _first_columns_alone(context: Context, size: int) -> Context:
         candidate = first_entities(inputs.candidate, number)
         inputs = inputs._replace(candidate=candidate)
     draws = draws._replace(columns=first_columns(draws.columns, size))
-    return context._replace(draws=draws, inputs=inputs)
+    return jax.lax.cond(
+        (ids[size:] >= program.num_items).all(),
+        gradient_of(context._replace(draws=draws, inputs=inputs)),
+        gradient_of(context),
+        weights,
+    )
 
 
 # --- the gradient by the tables, with that of the L2 penalty --------------------------
@@ -306,12 +280,28 @@ def table_gradients(
     """Gradients by the tables that a batch touches."""
     tables: TableGradients = {}
     for side, entities in _penalised(context).items():
-        read, moved = (
+        inputs = entities.inputs
+        values, moved = (
             tree.terms[side] if side in tree.terms else getattr(tree, side)
             for tree in (weights, gradient)
         )
-        for name, part in _of_side(entities, read, moved).items():
-            tables[name] = [*tables.get(name, []), part]
+        for name, rows in inputs.rows.items():
+            if name not in inputs.bags:
+                norms = look_ups(entities.rows[name], entities.row_weight)
+                added = moved[name] + norms[:, None] * values[name]
+                part = TouchedRows(rows.ids, values[name], added)
+                tables.setdefault(name, []).append(part)
+        for name, bag in inputs.bags.items():
+            decay = _bag_decay(entities, bag)
+            if name in inputs.rows:
+                rows = inputs.rows[name]
+                factor = look_ups(rows, decay.reshape(-1))
+                summed = TouchedRows(rows.ids, values[name], moved[name])
+                part = as_bags(summed)._replace(decay=factor[:, None])
+            else:
+                vectors = moved[name] / bag.total[:, None]
+                part = BagGradient(bag.ids, bag.weight, vectors, decay)
+            tables.setdefault(name, []).append(part)
     return tables
 
 
@@ -344,29 +334,6 @@ def _penalised(context: Context) -> dict[str, _Counted]:
     return entities
 
 
-def _of_side(
-    entities: _Counted, values: dict[str, jax.Array], gradient: dict[str, jax.Array]
-) -> dict[str, TouchedRows | BagGradient]:
-    """Return the gradient of one tower by each of its tables."""
-    parts: dict[str, TouchedRows | BagGradient] = {}
-    for name, rows in entities.inputs.rows.items():
-        if name not in entities.inputs.bags:
-            norms = look_ups(entities.rows[name], entities.row_weight)
-            added = gradient[name] + norms[:, None] * values[name]
-            parts[name] = TouchedRows(rows.ids, values[name], added)
-    for name, bag in entities.inputs.bags.items():
-        decay = _bag_decay(entities, bag)
-        if name in entities.inputs.rows:
-            rows = entities.inputs.rows[name]
-            factor = look_ups(rows, decay.reshape(-1))
-            summed = TouchedRows(rows.ids, values[name], gradient[name])
-            parts[name] = as_bags(summed)._replace(decay=factor[:, None])
-        else:
-            vectors = gradient[name] / bag.total[:, None]
-            parts[name] = BagGradient(bag.ids, bag.weight, vectors, decay)
-    return parts
-
-
 def _bag_decay(entities: _Counted, bag: Bag) -> jax.Array:
     """Return the weight [E, width] with which the penalty counts each value of bags.
 
@@ -388,14 +355,6 @@ def _bag_decay(entities: _Counted, bag: Bag) -> jax.Array:
 
 
 def look_ups(rows: TableRows, weight: jax.Array) -> jax.Array:
-    """Weight [R] with which each row of a table is looked up by entities of [E].
-
-    Examples:
-      >>> from twotower_jax.model.embeddings import find_rows
-      >>> rows = find_rows(jnp.array([7, 3, 7, -1]), 9)
-      >>> weights = look_ups(rows, jnp.array([1.0, 0.5, 1.0, 1.0]))
-      >>> rows.ids.tolist(), weights.tolist()  # 9 is padding
-      ([3, 7, 9, 9], [0.5, 2.0, 0.0, 0.0])
-    """
+    """Weight [R] with which each row of a table is looked up by entities of [E]."""
     total = jnp.zeros(rows.ids.shape[0], weight.dtype)
     return total.at[rows.place].add(rows.present.astype(weight.dtype) * weight)

@@ -56,10 +56,7 @@ class DamagedError(ValueError):
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern.
-
-    A checkpoint is written and removed within the folder of its run.
-    """
+    """Refuse a folder with checkpoints elsewhere, or that Orbax takes for a pattern."""
     own = Path(folder).absolute() / PLACE
     if own.is_symlink():
         raise InputError(
@@ -105,16 +102,14 @@ class Checkpoints:
 
     def save(self, state: TrainState, notes: dict[str, Any], keep: set[int]) -> None:
         """Save a state and its notes; remove the other checkpoints."""
-        step = int(state.step)
-        self._write(str(step), state._asdict(), notes)
+        path = self._folder / str(step := int(state.step))
+        save_arrays(path, state._asdict(), {"run": self._run, "notes": notes})
         self.keep_only({step, *keep})
 
     def save_params(self, step: int, params: dict[str, Any]) -> None:
         """Save the parameters of a step alone; states are left as they are."""
-        self._write(f"{step}-params", {"params": params}, {})
-
-    def _write(self, name: str, tree: dict[str, Any], notes: dict[str, Any]) -> None:
-        save_arrays(self._folder / name, tree, {"run": self._run, "notes": notes})
+        path = self._folder / f"{step}-params"
+        save_arrays(path, {"params": params}, {"run": self._run, "notes": {}})
 
     def keep_only(self, steps: set[int]) -> None:
         """Remove all other states and the remains of interrupted saves."""
@@ -292,26 +287,16 @@ def _shapes(tree: Any) -> dict[str, Any]:
 
 def _same_arrays(stored: dict[str, Any], wanted: Any, layout: Layout) -> bool:
     """Whether arrays have the shapes and dtypes of a state, padding of tables aside."""
-    leaves = jax.tree_util.tree_leaves_with_path(wanted)
-    if stored.keys() != {path_name(path) for path, _ in leaves}:
-        return False
-
-    def size(path: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-        rows = layout.rows_of(path)
-        if rows is None or not shape:
-            return shape
-        axis = spread_axis(path)
-        padding = shape[axis] - rows
-        room = rows if 0 <= padding < MOST_SHARDS else shape[axis]
-        return *shape[:axis], room, *shape[axis + 1 :]
-
-    def same(path: Any, leaf: Any) -> bool:
-        shape, dtype = stored[path_name(path)]
-        return dtype == str(leaf.dtype) and (
-            size(path, tuple(shape)) == size(path, leaf.shape)
-        )
-
-    return all(same(path, leaf) for path, leaf in leaves)
+    expected = _shapes(wanted)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(wanted):
+        rows, name = layout.rows_of(path), path_name(path)
+        if rows is None or not leaf.shape or name not in stored:
+            continue
+        axis, (shape, dtype) = spread_axis(path), stored[name]
+        if len(shape) == leaf.ndim and 0 <= shape[axis] - rows < MOST_SHARDS:
+            shape = [*shape[:axis], leaf.shape[axis], *shape[axis + 1 :]]
+            stored = stored | {name: [shape, dtype]}
+    return stored == expected
 
 
 @contextmanager
@@ -345,10 +330,8 @@ warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWar
 
 
 def _saving(tree: dict[str, Any]) -> Any:
-    """Return a context that writes one large array at a time and copies none.
-
-    Saving waits for the disk, so the arrays do not change under it.
-    """
+    """Return a context that writes one large array at a time and copies none."""
+    # Saving waits for the disk, so the arrays do not change under it.
     context = _orbax().Context()
     largest = max(leaf.nbytes for leaf in jax.tree.leaves(tree))
     context.memory.write_concurrent_bytes = largest + 2**26
@@ -371,11 +354,9 @@ def _padding() -> Any:
 
 @contextmanager
 def _late_writes_ignored() -> Iterator[None]:
-    """Context in which a failed save is one error.
-
-    The other writes of that save end later, and TensorStore prints that the event loop
-    to which each reports is closed.
-    """
+    """Context in which a failed save is one error."""
+    # Its other writes end later, and TensorStore prints that the event loop to which
+    # each reports is closed.
     before = sys.unraisablehook
 
     def hook(lost: "sys.UnraisableHookArgs") -> None:

@@ -121,8 +121,7 @@ def fit(
 ) -> tuple[TrainState, Notes]:
     """Train from the newest checkpoint, or the start, to the end of the schedule.
 
-    The caller may note signals for several trainings in ``request``, and run the steps
-    ``together`` with those of other arms.
+    The caller may note signals of several trainings, and run steps of several arms.
     """
     trainer = Trainer(problem, checkpoints, hooks, together)
     line = hooks.progress(trainer.step)
@@ -164,26 +163,21 @@ class Trainer:
         self.feed = (HostFeed if problem.on_host else DeviceFeed)(
             self.mesh, problem.data
         )
-        self.state, self.notes = self._first_state()
+        with jax.set_mesh(self.mesh):
+            like = jax.eval_shape(problem.start)
+        if saved := checkpoints.newest(like, self.layout):
+            self.state, self.notes = saved.state, Notes(**saved.notes)
+        else:
+            problem.order.begin()
+            with jax.set_mesh(self.mesh):  # the state is made where it lies
+                self.state, self.notes = self.layout.put(problem.start()), Notes()
         self.step = int(self.state.step)
+        if saved:
+            # A kill may have come between a save and the removal of older ones.
+            checkpoints.keep_only({self.step, self.notes.best_step})
+            hooks.resume(self.step, saved.refused)
         self.resumed_at, self.seconds_before = time.perf_counter(), self.notes.seconds
         self.timed_from = self.resumed_at  # the end of the last dispatch
-
-    def _first_state(self) -> tuple[TrainState, Notes]:
-        """Return state and notes of the newest whole checkpoint, or of the start."""
-        with jax.set_mesh(self.mesh):
-            like = jax.eval_shape(self.problem.start)
-        saved = self.checkpoints.newest(like, self.layout)
-        if saved is None:
-            self.problem.order.begin()
-            with jax.set_mesh(self.mesh):  # the state is made where it lies
-                state = self.problem.start()
-            return self.layout.put(state), Notes()
-        notes, step = Notes(**saved.notes), int(saved.state.step)
-        # A kill may have come between a save and the removal of older ones.
-        self.checkpoints.keep_only({step, notes.best_step})
-        self.hooks.resume(step, saved.refused)
-        return saved.state, notes
 
     def run(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Train to the end of the schedule, or to its pause."""
@@ -199,7 +193,12 @@ class Trainer:
                 self._validate(line)
                 if self.step >= self.schedule.steps:
                     self.notes.end("limit")
-                self._save_or_hold(stop)
+                ends = self.notes.done or self.schedule.pauses(self.step) or stop.number
+                if ends or self.saves.due(self.state):
+                    self._save()
+                else:
+                    self._note_time()
+                    self.saves.hold(self.state, vars(self.notes))
             elif stop.number or self.schedule.saves(self.step):
                 self._save()
             if stop.number and not self.notes.done:
@@ -207,14 +206,17 @@ class Trainer:
 
     def _run_to_boundary(self, line: ProgressLine, stop: AgreedStop) -> None:
         """Dispatch steps up to the next boundary, one dispatch always in flight."""
-        boundary = self.schedule.boundary(self.step, *self._renew_if_due())
+        memories = self.problem.memories
+        if due := [memory for memory in memories if memory.when.due(self.step)]:
+            self.state = self.layout.put(self.problem.renew(self.state, due))
+        renewals = (memory.when.after(self.step) for memory in memories)
+        boundary = self.schedule.boundary(self.step, *renewals)
         state: TrainState | Lane = self.state
         pending: list[_Dispatch] = []
+        per_dispatch = self.schedule.steps_per_dispatch
         while self.step < boundary and not stop.number:
-            number = min(self.schedule.steps_per_dispatch, boundary - self.step)
-            per_dispatch = self.schedule.steps_per_dispatch
-            batches = self.problem.order.batches(self.step, per_dispatch)
-            data, rows = self.feed(batches)
+            number = min(per_dispatch, boundary - self.step)
+            data, rows = self.feed(self.problem.order.batches(self.step, per_dispatch))
             with jax.set_mesh(self.mesh):
                 state, losses = self.run_steps(
                     self.program, data, state, rows, np.int32(number)
@@ -253,13 +255,6 @@ class Trainer:
             self.timed_from = now
         line.update(dispatch.step, float(losses[-1]), self.notes.rate)
 
-    def _renew_if_due(self) -> tuple[int, ...]:
-        """Renew the memories that are due; return the steps of the next ones."""
-        memories = self.problem.memories
-        if due := [memory for memory in memories if memory.when.due(self.step)]:
-            self.state = self.layout.put(self.problem.renew(self.state, due))
-        return tuple(memory.when.after(self.step) for memory in memories)
-
     def _validate(self, line: ProgressLine) -> None:
         """Log the mean loss and the validation metrics, and note the best."""
         record: dict[str, Any] = {"step": self.step}
@@ -279,14 +274,6 @@ class Trainer:
 
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.resumed_at
-
-    def _save_or_hold(self, stop: AgreedStop) -> None:
-        ends = self.notes.done or stop.number
-        if ends or self.schedule.pauses(self.step) or self.saves.due(self.state):
-            self._save()
-        else:
-            self._note_time()
-            self.saves.hold(self.state, vars(self.notes))
 
     def _save(self) -> None:
         self._note_time()

@@ -78,21 +78,28 @@ class KthScores(NamedTuple):
         return jnp.zeros(self.positives.num_rows, jnp.float32)
 
     def renew(self, program: Program, data: TrainData, state: TrainState) -> np.ndarray:
-        """The k-th largest score of every user among its positives and sampled items.
-
-        The items are drawn without replacement, the same for all users.
-        """
+        """Each user's k-th largest score, among positives and items sampled for all."""
         model, num_items, params = program.model, program.num_items, state.params
         items = on_host(all_candidates(model, params, data.entities, num_items))
         users = np.asarray(all_queries(model, params, data.entities, self.queries))
         rng = keys.generator(self.seed, "loss.at_k", int(state.step))
         sample = np.sort(rng.choice(num_items, self.sampled, replace=False))
-        others = _without(self.positives, sample)
+        # Places in the sample of the positives of each user that are in it.
+        place = np.searchsorted(sample, self.positives.items)
+        place = np.minimum(place, len(sample) - 1)
+        present = sample[place] == self.positives.items
+        sums = np.concatenate([[0], np.cumsum(present)])
+        offsets = sums[self.positives.offsets]
+        others = Ragged(offsets, place[present].astype(np.int32))
         drawn: Any = items[sample]
         if (mesh := mesh_of(params)) is not None:  # each device ranks for some queries
             drawn = spread_items(everywhere(mesh, drawn), len(sample))
         best, _ = Embeddings(users, drawn).top_k(self.k, others)
-        own = _pair_scores(users, items, self.positives)
+        row, own = self.positives.rows, np.empty(len(self.positives.items), np.float32)
+        for begin in range(0, len(row), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            pairs = users[row[part]], items[self.positives.items[part]]
+            own[part] = np.einsum("nd,nd->n", *pairs)
         return kth_largest(best, own, self.positives, self.k)
 
 
@@ -114,21 +121,3 @@ def kth_largest(
     begin = np.arange(number) * k + positives.offsets[:-1]
     kth = (order[begin + k - 1] & LOW).astype(np.uint32)
     return np.where(kth & SIGN, kth, ~(kth | SIGN)).view(np.float32)
-
-
-def _without(positives: Ragged, sample: np.ndarray) -> Ragged:
-    """Return the places in the ascending sample of each row's positives in it."""
-    place = np.minimum(np.searchsorted(sample, positives.items), len(sample) - 1)
-    present = sample[place] == positives.items
-    sums = np.concatenate([[0], np.cumsum(present)])
-    return Ragged(sums[positives.offsets], place[present].astype(np.int32))
-
-
-def _pair_scores(users: np.ndarray, items: np.ndarray, positives: Ragged) -> np.ndarray:
-    """Return the scores of users and their positives, [nnz] float32."""
-    row, scores = positives.rows, np.empty(len(positives.items), np.float32)
-    for first in range(0, len(row), CHUNK):
-        part = slice(first, first + CHUNK)
-        pairs = users[row[part]], items[positives.items[part]]
-        scores[part] = np.einsum("nd,nd->n", *pairs)
-    return scores

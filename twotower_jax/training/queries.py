@@ -40,12 +40,9 @@ def drop_numbers(program: Program, state: TrainState, query: jax.Array) -> jax.A
 def batch_queries(
     program: Program, data: TrainData, state: TrainState, batch: Batch
 ) -> Inputs:
-    """Inputs of the query tower for the rows of a batch.
-
-    Rows that are sequences end to end read each item of a sequence once.
-    """
+    """Inputs of the query tower for the rows of a batch."""
     model = program.model
-    if program.end_to_end:
+    if program.end_to_end:  # each item of a sequence is read once
         inputs = stream_inputs(model, data.entities, batch.queries)
     else:
         inputs = query_inputs(model, data.entities, batch.queries, batch.items)
@@ -55,7 +52,14 @@ def batch_queries(
         key = keys.stream(program.seed, "towers.sequence.dropout", state.step)
         dropout = Dropout(key, share)
         inputs = inputs._replace(history=history._replace(dropout=dropout))
-    return inputs._replace(rows=inputs.rows | rows_of_histories(model, inputs))
+    rows = dict(inputs.rows)
+    if history and rows_of_chunk(model.query, inputs):
+        # The distinct rows of histories, which are read in chunks.
+        for name, size in model.query.history.tables.items():  # type: ignore
+            ids = inputs.bags[name].ids.reshape(-1)
+            distinct = distinct_rows(ids, size)
+            rows[name] = TableRows(distinct.ids, distinct.place, ids < size)
+    return inputs._replace(rows=rows)
 
 
 # --- Queries that read each item of a history, in chunks of rows ----------------------
@@ -88,33 +92,17 @@ def rows_of_chunk(spec: TowerSpec, inputs: Inputs) -> int:
     return max(1, most // length)
 
 
-def rows_of_histories(model: Model, inputs: Inputs) -> dict[str, TableRows]:
-    """The distinct rows of histories that are read in chunks, by table."""
-    history, found = model.query.history, {}
-    if history and rows_of_chunk(model.query, inputs):
-        for name, size in history.tables.items():
-            ids = inputs.bags[name].ids.reshape(-1)
-            rows = distinct_rows(ids, size)
-            found[name] = TableRows(rows.ids, rows.place, ids < size)
-    return found
-
-
 def encode_queries(
     spec: TowerSpec, dense: dict[str, Any], rows: dict[str, jax.Array], inputs: Inputs
 ) -> jax.Array:
-    """Embeddings [B, D] of the queries of a batch, in chunks where they are many.
-
-    ``rows`` is the result of `gather_rows`.
-    """
+    """Embeddings [B, D] of the queries of a batch, in chunks where they are many."""
     size, history = rows_of_chunk(spec, inputs), inputs.history
     if not size or history is None:
         return net.encode("query", spec, dense, rows, inputs)
     number = history.present.shape[0]
 
     @jax.checkpoint
-    def encode(
-        dense: dict[str, Any], rows: dict[str, jax.Array], first: jax.Array
-    ) -> jax.Array:
+    def encode(dense: dict, rows: dict, first: jax.Array) -> jax.Array:
         chunk = _chunk(inputs, history, first, size)
         values = dict(rows)
         for name, bag in chunk.bags.items():

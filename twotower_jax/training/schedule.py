@@ -23,9 +23,8 @@ class Schedule(NamedTuple):
     def shortest(self) -> int:
         """The number of steps before which the training cannot end.
 
-        With patience those of the first validation and of ``patience`` more, and the
-        first validation from ``min_steps`` on. Shares of the training are shares of it:
-        a share of a limit that early stopping never reaches might lie behind the end.
+        Shares of the training are shares of it: a share of a limit that early stopping
+        never reaches might lie behind the end.
         """
         if not self.patience:
             return self.steps
@@ -98,11 +97,7 @@ class Notes:
 
     @property
     def rate(self) -> float:
-        """Steps per second; 0 before the first.
-
-        The first dispatch after each validation or checkpoint may compile and does not
-        count.
-        """
+        """Steps per second, without dispatches that may compile; 0 before the first."""
         return self.timed_steps / self.timed_seconds if self.timed_seconds > 0 else 0.0
 
     def add_losses(self, losses: Sequence[float]) -> None:

@@ -23,9 +23,7 @@ from twotower_jax.training.types import Program, TrainData, TrainState
 
 def mixture_of(program: Program, data: TrainData, state: TrainState) -> Mixture:
     """The sources of negatives of a program, with their masks and corrections."""
-    law: PositiveLaw = Counted(program.log_q_batch)
-    for streamed in program.streamed:
-        law = streamed
+    law: PositiveLaw = next(iter(program.streamed), Counted(program.log_q_batch))
     return Mixture(
         sources=_sources(program, data, state, law),
         num_items=program.num_items,
@@ -130,10 +128,7 @@ def score_candidates(
     queries: Inputs,
     ids: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scores before the temperature of candidates [B, ...], and which are out.
-
-    Out are those that the row's mask drops, or the filter of negatives.
-    """
+    """Scores of candidates [B, ...] before T, and which ones mask or filter drop."""
     model = program.model
     query = query_vectors(model, queries, state.params)
     embed = partial(net.embed_candidates, model, state.params, data.entities)

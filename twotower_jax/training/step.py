@@ -37,10 +37,7 @@ def init_state(
 def train_step(
     program: Program, data: TrainData, state: TrainState, rows: jax.Array
 ) -> tuple[TrainState, jax.Array]:
-    """State after a step on the positives ``rows`` [B], and their mean loss before it.
-
-    The mean is weighted if positives are reweighted.
-    """
+    """State after a step on the positives ``rows`` [B], and their mean loss before."""
     batch = data.batch(rows)._replace(step=state.step)
     state = observe(program, data, state, batch)
     queries = batch_queries(program, data, state, batch)
@@ -72,11 +69,7 @@ def update(
     gradient: batch_loss.Weights,
     tables: batch_loss.TableGradients,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and optimizer state after a step.
-
-    With ``ids_alone`` the dense parameters, the tables of features and the temperature
-    keep their values.
-    """
+    """Parameters and optimizer state after a step, with ``ids_alone`` of ids alone."""
     # The learning rate falls linearly to 0.
     done = state.step.astype(jnp.float32) / jnp.maximum(program.decay_steps, 1)
     left = jnp.where(program.decay_steps > 0, jnp.maximum(1 - done, 0), 1)

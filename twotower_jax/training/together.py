@@ -56,13 +56,10 @@ class _Call:
 
 
 class Together:
-    """The meeting of arms of one program and equal shapes at each dispatch.
-
-    The arms are numbered in the order in which they begin. The first ones are expected:
-    they begin together.
-    """
+    """The meeting of arms of one program and equal shapes at each dispatch."""
 
     def __init__(self, size: int):
+        # Arms are numbered as they begin; the first ones begin together.
         self._size = size
         self._lanes = {arm: arm for arm in range(size)}  # lane of each arm in training
         self._calls: dict[int, _Call] = {}  # by arm
@@ -96,8 +93,19 @@ class Together:
             self._turn.notify_all()
 
     def _run_due(self) -> None:
-        """Run the dispatches, for every arm in training has called for one."""
-        calls = {self._lanes[arm]: self._calls.pop(arm) for arm in self._due()}
+        """Run the dispatches, for every arm in training has called for one.
+
+        New arms take free lanes at a boundary: arms that come from one wait for those
+        that are not there yet, as after a resume. So all validate together, and hardly
+        a dispatch is shorter than others.
+        """
+        due = [arm for arm in self._lanes if isinstance(self._calls[arm].state, Lane)]
+        if not due:
+            free = sorted(set(range(self._size)) - set(self._lanes.values()))
+            waiting = sorted(self._calls.keys() - self._lanes.keys())
+            self._lanes |= zip(waiting, free, strict=False)
+            due = list(self._lanes)
+        calls = {self._lanes[arm]: self._calls.pop(arm) for arm in due}
         numbers = {call.number for call in calls.values()}
         try:
             for number in numbers:
@@ -108,26 +116,16 @@ class Together:
                 call.error = error
         self._turn.notify_all()
 
-    def _due(self) -> list[int]:
-        """Return the arms that run now; new arms take free lanes at a boundary.
-
-        Arms that come from a boundary wait for those that are not there yet, as after a
-        resume. So all validate together, and hardly a dispatch is shorter than others.
-        """
-        amid = [arm for arm in self._lanes if isinstance(self._calls[arm].state, Lane)]
-        if amid:
-            return amid
-        free = sorted(set(range(self._size)) - set(self._lanes.values()))
-        waiting = sorted(self._calls.keys() - self._lanes.keys())
-        self._lanes |= zip(waiting, free, strict=False)
-        return list(self._lanes)
-
     def _run(self, calls: dict[int, _Call], owns: bool) -> None:
         """Run one program; lanes of arms that are not in it repeat another arm's."""
         first = next(iter(calls.values()))
         lanes = [calls.get(place, first) for place in range(self._size)]
         sources = [(call.program, call.data) for call in lanes]
-        if self._arguments is None or not _identical(sources, self._sources):
+        objects, before = (
+            [id(part) for source in pairs for part in source]
+            for pairs in (sources, self._sources)
+        )
+        if self._arguments is None or objects != before:
             shared = None if self._arguments is None else self._arguments[1][1]
             self._arguments = _stack_arguments(sources, shared)
             self._sources = sources
@@ -215,12 +213,6 @@ def _stacked_states(
         return first
     states = [call.state for call in lanes]
     return _stack([s.take() if isinstance(s, Lane) else s for s in states])
-
-
-def _identical(first: Sequence[Any], second: Sequence[Any]) -> bool:
-    """Return whether two lists of pairs hold the same objects."""
-    pairs = zip(first, second, strict=True)
-    return all(a is b for old, new in pairs for a, b in zip(old, new, strict=True))
 
 
 @jax.jit

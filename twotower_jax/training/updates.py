@@ -125,7 +125,11 @@ def update_table(
 ) -> Updated:
     """Table and its optimizer state after a step."""
     if optimizer.every_row:
-        whole = _whole_gradient(table, gradients)
+        whole = jnp.zeros_like(table)  # the gradient; 0 for rows that none names
+        for bag in map(as_bags, gradients):
+            decay = jnp.zeros(table.shape[0], table.dtype)
+            decay = decay.at[bag.ids].add(bag.decay, mode="drop")
+            whole = add_bags(whole, bag, bag.ids) + decay[:, None] * table
         return update_dense(optimizer, table, whole, state)
     if len(gradients) == 1 and isinstance(gradients[0], TouchedRows):
         return _update_in_parts(optimizer, table, state, gradients[0])
@@ -149,12 +153,9 @@ def update_table(
                 jax.lax.dynamic_slice_in_dim(x, turn * part, part)
                 for x in (here, gradient, decay)
             )
-            table, after = carry
-            # Adam's number of steps, which all rows share, grows by one per step.
-            before = _with_rows(state, after, table)
-            values = table.at[ids].get(mode="fill", fill_value=0)
+            values = carry[0].at[ids].get(mode="fill", fill_value=0)
             touched = TouchedRows(ids, values, summed + factor[:, None] * values)
-            return update_rows(optimizer, table, before, touched)
+            return _update_part(optimizer, state, carry, touched)
 
         left = jnp.clip(number - turn * block, 1, block)
         parts = _number_of_blocks(left, jnp.int32(part))
@@ -185,31 +186,21 @@ def _update_in_parts(
         part = jax.tree.map(
             lambda x: jax.lax.dynamic_slice_in_dim(x, turn * size, size), padded
         )
-        table, after = carry
-        # Adam's number of steps, which all rows share, grows by one per step.
-        before = _with_rows(state, after, table)
-        return update_rows(optimizer, table, before, part)
+        return _update_part(optimizer, state, carry, part)
 
     return jax.lax.fori_loop(0, parts, update_part, (table, state))
 
 
-def _whole_gradient(
-    table: jax.Array, gradients: Sequence[TouchedRows | BagGradient]
-) -> jax.Array:
-    """Return the gradient [size, dim] by a table, 0 for rows that none names."""
-    whole = jnp.zeros_like(table)
-    for bag in map(as_bags, gradients):
-        decay = jnp.zeros(table.shape[0], table.dtype)
-        decay = decay.at[bag.ids].add(bag.decay, mode="drop")
-        whole = add_bags(whole, bag, bag.ids) + decay[:, None] * table
-    return whole
-
-
-def _with_rows(state: Any, other: Any, table: jax.Array) -> Any:
-    """Return an optimizer state with the leaves per row of another."""
-    return jax.tree.map(
-        lambda leaf, new: new if new.shape == table.shape else leaf, state, other
+def _update_part(
+    optimizer: Optimizer, state: Any, carry: Updated, touched: TouchedRows
+) -> Updated:
+    """Update a part of the rows that a step touches, from the ``state`` before it."""
+    table, after = carry
+    # Adam's number of steps, which all rows share, grows by one per step.
+    before = jax.tree.map(
+        lambda leaf, new: new if new.shape == table.shape else leaf, state, after
     )
+    return update_rows(optimizer, table, before, touched)
 
 
 def update_blocks(
