@@ -68,7 +68,10 @@ def metrics(output, *words):
 
 
 KINDS = {
-    "hard": ("negatives=half_hard", "negatives.hard.pool=request"),
+    "hard": (
+        *("negatives=half_hard", "negatives.hard.pool=request"),
+        "negatives.hard.stages=[ranked]",
+    ),
     "histories": ("towers.query=[id,history]",),
     "available": ("negatives.available=true", "negatives.easy.num=32"),
     "weights": ("positives.weight=grade",),
