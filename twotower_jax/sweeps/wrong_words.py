@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     first, *rest = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, OverrideParseException):
         word = error.override
-        if Path(word).exists():
+        if os.path.exists(word):  # Path.exists raises for a name that is too long
             return f"{word} is no key=value; a log is data=table data.path={word}"
         remedy = _in_quotes(word) if "=" in word else f"write key=value ({HELP})"
         reason = rest[0] if rest and first.startswith("Error parsing") else first
