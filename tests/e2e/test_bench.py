@@ -65,8 +65,7 @@ def test_a_ratio_of_searches_is_that_of_the_processes_in_the_json(tmp_path):
     check(out, found)
     searches = found["results"]["evaluate"]
     seconds = [
-        median(searches[f"2k items | {who}"][0]["seconds"])
-        for who in ("lax.top_k", "top_k")
+        searches[f"2k items | {who}"][0]["seconds"] for who in ("lax.top_k", "top_k")
     ]
     (row,) = [r for r in found["rows"] if r["ratio"] == "queries/s over lax.top_k"]
     assert row["values"] == [seconds[0] / seconds[1]]

@@ -96,7 +96,9 @@ def test_a_sweep_names_arms_without_a_control_and_goes_on(tmp_path, capsys):
     page = Page(tmp_path / "two/report.html")
     (row,) = (row for row in page.tables["Controls"][0][1:] if row[0] == name)
     assert row[1:3] == ["none", "-"]
-    assert row[3].startswith("3 choices from in-batch: ")
+    keys = page.tables["Keys of the controls"][0][1:]
+    (row,) = (row for row in keys if row[0] == name)
+    assert row[1].startswith("3 choices from in-batch: ")
     assert "Tuned: by hand" in page.texts["Study two"]
     assert tiny.read_json(tmp_path / "two/study.json")["margin"] == 0.05
     # The report of another margin, and of arms with a declared control.
